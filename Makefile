@@ -1,0 +1,43 @@
+# `make` alone prints this list.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check models models-check model-ranges bench lock clean
+
+PY := .venv/bin/python
+export PYTHON ?= python3
+
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: ## set up, enrol one person, replay a street scene, show who was recognised (CAMERA=0: webcam)
+	@deploy/setup.sh demo
+	@$(PY) deploy/demo/media.py
+	@$(PY) deploy/demo/demo.py $(if $(CAMERA),--camera $(CAMERA))
+
+test: ## set up and run the tests
+	@deploy/setup.sh dev
+	@$(PY) deploy/demo/media.py
+	$(PY) -m pytest
+
+check: ## lint, types, layers, documents: all that needs no test run
+	@deploy/setup.sh dev
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+models: ## rebuild models/*.tflite from the pinned packages, bit for bit
+	@deploy/setup.sh dev
+	$(PY) -m models.build
+
+bench: ## measure every stage on this machine
+	@deploy/setup.sh dev
+	@$(PY) deploy/demo/media.py
+	.venv/bin/familiar bench
+
+lock: ## resolve the requirement files anew (needs uv)
+	cd deploy/requirements && ./lock.sh
+
+clean: ## remove what the targets above made
+	rm -rf .venv build

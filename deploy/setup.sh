@@ -1,0 +1,57 @@
+#!/bin/sh
+# Prepares .venv for one make target: deploy/setup.sh (demo|dev)
+# Python packages are pinned and hashed. Debian packages are installed when this runs as root,
+# and asked for otherwise.
+set -eu
+cd "$(dirname "$0")/.."
+kind=$1
+python=${PYTHON:-python3}
+
+fail() {
+    printf '\nfamiliar: %s\n' "$*" >&2
+    exit 1
+}
+
+# need PACKAGE... : Debian packages that a check below found missing
+need() {
+    echo "familiar: installing Debian packages: $*"
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y "$@"; } \
+            >build/apt.log 2>&1 && return
+        fail "apt-get could not install $*; see build/apt.log, install them yourself, run make again"
+    fi
+    fail "please run:  sudo apt-get install $*   and then make again"
+}
+
+mkdir -p build
+command -v "$python" >/dev/null || need python3
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
+    fail "needs Python 3.11 to 3.13, found $("$python" -V 2>&1); name one with  make PYTHON=python3.11"
+"$python" -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
+
+if [ "$kind" = dev ]; then
+    missing=
+    { command -v g++ && "$python" -c '
+import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))'; } \
+        >/dev/null || missing="g++ python3-dev"
+    { command -v mosquitto || [ -x /usr/sbin/mosquitto ]; } >/dev/null || missing="$missing mosquitto"
+    command -v espeak-ng >/dev/null || missing="$missing espeak-ng"
+    # shellcheck disable=SC2086  # a list of packages, meant to be split
+    [ -z "$missing" ] || need $missing
+fi
+
+stamp=.venv/.installed-$kind
+[ -e "$stamp" ] && [ "$stamp" -nt "deploy/requirements/$kind.txt" ] &&
+    [ "$stamp" -nt pyproject.toml ] && exit 0
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+install() {
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation \
+        "$@" || fail "the Python packages could not be installed; see pip's lines above"
+}
+echo "familiar: installing Python packages into .venv (pinned and hashed)"
+# The demo's file holds the build tools that a source package of the second one needs.
+install --require-hashes -r deploy/requirements/demo.txt
+[ "$kind" = demo ] || install --require-hashes -r "deploy/requirements/$kind.txt"
+install --no-deps -e .
+touch .venv/.installed-demo "$stamp"
