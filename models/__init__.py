@@ -1,0 +1,1 @@
+"""Built models, and the programs that build them from pinned registry packages."""
