@@ -1,0 +1,400 @@
+"""One frozen, typed configuration: the only place where defaults live.
+
+A device reads one TOML file. What it does not state is the default below; a key that does
+not exist is an error, and so is a number outside its bounds: no value of any key can turn
+one of Familiar's promises off.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge_app.core.attention import AttentionLimits
+from edge_app.core.decide import DecisionRule
+from edge_app.core.quality import QualityLimits
+from edge_app.core.scan import ScanPlan
+from edge_app.core.track import TrackingLimits
+from edge_app.errors import ConfigError
+from edge_app.records import Purpose
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class CameraConfig(_Section):
+    """Which camera, and what is asked of it.
+
+    source: a device number or path ("0", "/dev/video0"), an MJPEG address, or "picamera2".
+    The rest: see `edge_app.adapters.cameras`.
+    """
+
+    source: str = "0"
+    width_px: int = 1920
+    height_px: int = 1080
+    fps: float = 30.0
+    timeout_s: float = 5.0
+    max_jpeg_bytes: int = 8_000_000
+    min_side_px: int = 64
+    max_pixels: int = 50_000_000
+    reopen_first_s: float = 0.5
+    reopen_factor: float = 2.0
+    reopen_longest_s: float = 30.0
+    reopen_jitter: float = 0.3
+
+
+class ReplayConfig(_Section):
+    """How files are replayed, in demo mode only.
+
+    still_s: how long a still picture is shown: long enough for the three-frame rule.
+    """
+
+    still_s: float = 1.5
+    fps: float = 30.0
+
+
+class LookConfig(_Section):
+    """How often and how hard the pipeline looks; see `edge_app.pipeline.Rules`."""
+
+    min_detection_score: float = 0.5
+    max_detection_overlap: float = 0.3
+    candidates: int = 5
+    better_quality: float = 1.15
+    look_interval_s: float = 0.1
+    min_continuity: float = 0.9
+    min_coherence: float = 0.2
+    encounter_gap_s: float = 60.0
+    asked_s: float = 5.0
+
+
+class MatchConfig(_Section):
+    """target_fpir: share of strangers' searches that may return anyone (P8).
+    index: the search structure; "auto" takes what is fastest at the gallery's size.
+    """
+
+    target_fpir: float = 0.003
+    index: Literal["auto", "exact", "annoy"] = "auto"
+
+
+class IndexConfig(_Section):
+    """How a search index is built and chosen; see `edge_app.adapters.index.IndexSettings`."""
+
+    trees: int = 40
+    min_recall: float = 0.99
+    sample_count: int = 200
+    sample_similarity: float = 0.5
+    rows_per_search: int = 20
+    exact_budget_ms: float = 5.0
+
+
+class EnrolmentConfig(_Section):
+    """What an enrolment must reach. The limits are stricter than the device's own.
+
+    min_frames, max_templates: frames of a live capture that must be good, and templates kept.
+    min_similarity:      a frame less like the others (cosine) is an outlier.
+    duplicate_similarity: a frame more like a kept one adds nothing.
+    relative_similarity: a new person this close to an enrolled one is worth a warning.
+    validity_days:       how long the consent holds unless withdrawn.
+    turn_deg, straight_deg, step_timeout_s: see `edge_app.core.liveness.LivenessRule`.
+    """
+
+    min_frames: int = 5
+    max_templates: int = 5
+    min_similarity: float = 0.35
+    duplicate_similarity: float = 0.97
+    relative_similarity: float = 0.3
+    validity_days: int = 365
+    turn_deg: float = 18.0
+    straight_deg: float = 10.0
+    step_timeout_s: float = 12.0
+
+
+class ControllerConfig(_Section):
+    """Who answers for the data; printed on every consent notice and receipt."""
+
+    name: str = "The wearer of this device"
+    address: str = "not stated"
+    contact: str = "not stated"
+    jurisdiction: str = "not stated"
+
+
+class MqttConfig(_Section):
+    """broker: mqtt://host:1883 or mqtts://user@host:8883; empty: alerts wait in the outbox."""
+
+    broker: str = ""
+    password_file: str = ""
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    alert_expiry_s: float = 3600.0
+    max_inflight: int = 20
+    connect_timeout_s: float = 10.0
+    keepalive_s: int = 30
+    ack_timeout_s: float = 20.0
+    poll_interval_s: float = 0.2
+    backoff_min_s: float = 0.5
+    backoff_max_s: float = 60.0
+    session_expiry_s: int = 86_400
+    will_delay_s: int = 30
+    drain_s: float = 5.0
+
+
+class OutboxConfig(_Section):
+    max_alerts: int = 10_000
+
+
+class HudConfig(_Section):
+    """What the wearer sees and hears.
+
+    display: "auto" is the terminal if there is one.
+    speech:  names are also spoken, through espeak-ng.
+    unsure_margin, ahead_share, max_people: see `edge_app.core.present.PresentSettings`.
+    """
+
+    display: Literal["auto", "terminal", "none"] = "auto"
+    speech: bool = False
+    language: str = "en"
+    unsure_margin: float = 0.05
+    ahead_share: float = 0.34
+    max_people: int = 3
+
+
+class IndicatorConfig(_Section):
+    """led: folder of the LED that tells bystanders the camera is open, below /sys/class/leds.
+    Empty: the device has none of its own (the camera's own light is all there is).
+    """
+
+    led: str = ""
+
+
+class Config(_Section):
+    """All of it. Attributes of the core's own records are documented there."""
+
+    site: str = "home"
+    device: str = "glasses"
+    purpose: Purpose = Purpose.ASSIST
+    embedder: Literal["mobilefacenet_int8", "mobilefacenet_float"] = "mobilefacenet_int8"
+    model_threads: int = 1
+    camera: CameraConfig = CameraConfig()
+    replay: ReplayConfig = ReplayConfig()
+    look: LookConfig = LookConfig()
+    match: MatchConfig = MatchConfig()
+    index: IndexConfig = IndexConfig()
+    enrolment: EnrolmentConfig = EnrolmentConfig()
+    controller: ControllerConfig = ControllerConfig()
+    mqtt: MqttConfig = MqttConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    hud: HudConfig = HudConfig()
+    indicator: IndicatorConfig = IndicatorConfig()
+    scan: ScanPlan = ScanPlan(
+        tile_detector="blazeface_back",
+        follow_detector="blazeface_short",
+        columns=3,
+        rows=2,
+        overlap=0.25,
+        tiles_per_frame=1,
+        follow_margin=2.0,
+        motion_luma=20,
+        motion_boost=8.0,
+    )
+    tracking: TrackingLimits = TrackingLimits(
+        min_overlap=0.2, max_lost_s=0.7, position_noise=0.05, acceleration_noise=4.0
+    )
+    attention: AttentionLimits = AttentionLimits(
+        horizontal_fov_deg=70.0, max_distance_m=4.0, max_yaw_deg=35.0, zone=()
+    )
+    quality: QualityLimits = QualityLimits(
+        min_interocular_px=20.0,
+        min_presence=0.5,
+        max_yaw_deg=40.0,
+        max_pitch_deg=35.0,
+        min_sharpness=0.055,
+        min_brightness=30.0,
+        max_brightness=230.0,
+        min_contrast=12.0,
+        min_eye_luma_ratio=0.30,
+        max_lower_face_colour_distance=28.0,
+    )
+    enrolment_quality: QualityLimits = QualityLimits(
+        min_interocular_px=50.0,
+        min_presence=0.9,
+        max_yaw_deg=35.0,
+        max_pitch_deg=30.0,
+        min_sharpness=0.08,
+        min_brightness=50.0,
+        max_brightness=210.0,
+        min_contrast=18.0,
+        min_eye_luma_ratio=0.32,
+        max_lower_face_colour_distance=28.0,
+    )
+    decision: DecisionRule = DecisionRule(
+        min_agreeing_frames=3, min_agreeing_share=0.6, min_margin=0.05
+    )
+
+
+_QUALITY_BOUNDS = {
+    "min_interocular_px": (12, 400),
+    "min_presence": (0.1, 1),
+    "max_yaw_deg": (1, 60),
+    "max_pitch_deg": (1, 60),
+    "min_sharpness": (0.01, 1),
+    "min_brightness": (10, 255),
+    "max_brightness": (10, 250),
+    "min_contrast": (4, 100),
+    "min_eye_luma_ratio": (0.1, 1),
+    "max_lower_face_colour_distance": (5, 60),
+}
+
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "model_threads": (1, 16),
+    "camera.width_px": (64, 4096),
+    "camera.height_px": (64, 4096),
+    "camera.fps": (1, 240),
+    "camera.timeout_s": (0.1, 120),
+    "camera.max_jpeg_bytes": (10_000, 100_000_000),
+    "camera.min_side_px": (32, 1080),
+    "camera.max_pixels": (10_000, 100_000_000),
+    "camera.reopen_first_s": (0.05, 60),
+    "camera.reopen_factor": (1, 10),
+    "camera.reopen_longest_s": (0.05, 600),
+    "camera.reopen_jitter": (0, 1),
+    "replay.still_s": (0.1, 60),
+    "replay.fps": (1, 240),
+    "look.min_detection_score": (0.3, 0.99),
+    "look.max_detection_overlap": (0.05, 0.9),
+    "look.candidates": (2, 20),
+    "look.better_quality": (1.01, 3),
+    "look.look_interval_s": (0.0, 2),
+    "look.min_continuity": (0.5, 1),
+    "look.min_coherence": (0.0, 0.9),
+    "look.encounter_gap_s": (1, 86_400),
+    "look.asked_s": (1, 10),
+    "match.target_fpir": (1e-6, 0.02),
+    "index.trees": (1, 500),
+    "index.min_recall": (0.9, 1),
+    "index.sample_count": (20, 5000),
+    "index.sample_similarity": (0.2, 0.95),
+    "index.rows_per_search": (1, 500),
+    "index.exact_budget_ms": (0, 1000),
+    "enrolment.min_frames": (2, 20),
+    "enrolment.max_templates": (1, 10),
+    "enrolment.min_similarity": (0.2, 0.9),
+    "enrolment.duplicate_similarity": (0.5, 1),
+    "enrolment.relative_similarity": (0.1, 0.9),
+    "enrolment.validity_days": (1, 730),
+    "enrolment.turn_deg": (12, 30),
+    "enrolment.straight_deg": (4, 11),
+    "enrolment.step_timeout_s": (3, 60),
+    "mqtt.alert_expiry_s": (1, 86_400),
+    "mqtt.max_inflight": (1, 1000),
+    "mqtt.connect_timeout_s": (0.1, 120),
+    "mqtt.keepalive_s": (5, 600),
+    "mqtt.ack_timeout_s": (0.5, 300),
+    "mqtt.poll_interval_s": (0.01, 10),
+    "mqtt.backoff_min_s": (0.05, 60),
+    "mqtt.backoff_max_s": (0.05, 3600),
+    "mqtt.session_expiry_s": (0, 604_800),
+    "mqtt.will_delay_s": (0, 3600),
+    "mqtt.drain_s": (0, 120),
+    "outbox.max_alerts": (10, 1_000_000),
+    "hud.unsure_margin": (0, 0.5),
+    "hud.ahead_share": (0.05, 0.9),
+    "hud.max_people": (1, 3),
+    "scan.columns": (1, 8),
+    "scan.rows": (1, 6),
+    "scan.overlap": (0, 0.5),
+    "scan.tiles_per_frame": (1, 49),
+    "scan.follow_margin": (1.2, 6),
+    "scan.motion_luma": (1, 255),
+    "scan.motion_boost": (0, 100),
+    "tracking.min_overlap": (0.05, 0.9),
+    "tracking.max_lost_s": (0.1, 5),
+    "tracking.position_noise": (0.001, 1),
+    "tracking.acceleration_noise": (0.1, 100),
+    "attention.horizontal_fov_deg": (20, 160),
+    "attention.max_distance_m": (0.3, 6),
+    "attention.max_yaw_deg": (5, 45),
+    **{f"quality.{key}": bounds for key, bounds in _QUALITY_BOUNDS.items()},
+    **{f"enrolment_quality.{key}": bounds for key, bounds in _QUALITY_BOUNDS.items()},
+    "decision.min_agreeing_frames": (3, 30),
+    "decision.min_agreeing_share": (0.5, 1),
+    "decision.min_margin": (0.01, 0.5),
+}
+"""Lowest and highest value of every number. Where a bound guards a promise it is narrow:
+nobody beyond 6 m or turned away by more than 45 degrees is a conversation partner (P11), and
+fewer than three agreeing frames never make a name."""
+
+
+def load_config(path: Path | None) -> Config:
+    """The configuration in a TOML file; the defaults if there is no file named.
+
+    Raises ConfigError, naming the key, for anything that is not a valid configuration.
+    """
+    if path is None:
+        return make_config({})
+    try:
+        stated = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; name an existing configuration") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+    try:
+        return make_config(stated)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def make_config(stated: Mapping[str, Any]) -> Config:
+    """The defaults, with what is stated (nested mappings) put over them."""
+    try:
+        config = Config.model_validate(_merge(Config().model_dump(), stated, prefix=""))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{key}: {first['msg']}") from error
+    _check_bounds(config)
+    if config.purpose is not Purpose.ASSIST and len(config.attention.zone) < 3:
+        raise ConfigError(
+            f'attention.zone: purpose "{config.purpose}" searches the marked zone only; '
+            "state its corners, e.g. zone = [[0.3, 0], [0.7, 0], [0.7, 1], [0.3, 1]]"
+        )
+    return config
+
+
+def _merge(defaults: dict[str, Any], stated: Mapping[str, Any], *, prefix: str) -> dict[str, Any]:
+    merged = dict(defaults)
+    for key, value in stated.items():
+        if key not in defaults:
+            close = difflib.get_close_matches(key, defaults, n=1)
+            hint = f'; did you mean "{prefix}{close[0]}"?' if close else ""
+            raise ConfigError(f'unknown key "{prefix}{key}"{hint}')
+        if isinstance(defaults[key], dict):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f'"{prefix}{key}" is a section; write [{prefix}{key}]')
+            merged[key] = _merge(defaults[key], value, prefix=f"{prefix}{key}.")
+        else:
+            merged[key] = value
+    return merged
+
+
+def _check_bounds(config: Config) -> None:
+    for key, value in numbers(config.model_dump()):
+        low, high = BOUNDS[key]
+        if not (math.isfinite(value) and low <= value <= high):
+            raise ConfigError(f"{key}: {value:g} is not between {low:g} and {high:g}")
+
+
+def numbers(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a nested mapping, with its dotted key."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{key}", value

@@ -1,0 +1,113 @@
+"""Where to look in this frame: around known faces always, elsewhere a part at a time.
+
+A 60 px face needs the 256 px detector on a third of the frame's width, so the frame is cut
+into overlapping tiles. All are searched in the first frame; after that only the few that
+moved or have waited longest (the measurements are in docs/adr/0003-detector.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.core.decode import tiles
+from edge_app.core.geometry import clip
+from edge_app.records import Box, ImageBgr
+
+_THUMBNAIL_STEP_PX = 20
+"""Every 20th pixel is enough to see a face-sized thing move, and costs 20 microseconds."""
+
+_FULL_MOTION_SHARE = 0.02
+"""A 100 px face that moves changes this share of a tile; more is not more urgent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanPlan:
+    """tile_detector, follow_detector: model names; see `decode.GEOMETRIES`.
+    columns, rows, overlap: the tiling; overlap is a share of a tile's side.
+    tiles_per_frame:  how many regions to search in each frame after the first.
+    follow_margin:    side of the region around a known face, in face widths.
+    motion_luma:      change of a pixel (0 to 255) that counts as movement.
+    motion_boost:     how many times sooner a fully moving tile is searched than a still one.
+    """
+
+    tile_detector: str
+    follow_detector: str
+    columns: int
+    rows: int
+    overlap: float
+    tiles_per_frame: int
+    follow_margin: float
+    motion_luma: int
+    motion_boost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of the frame to search, and the detector to search it with."""
+
+    box_px: Box
+    detector: str
+
+
+@dataclass(slots=True, eq=False)
+class Scanner:
+    """Remembers which tile was searched when. For one camera, one thread."""
+
+    plan: ScanPlan
+    _size: tuple[int, int] = (0, 0)
+    _tiles: tuple[Region, ...] = ()
+    _age_frames: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    _thumbnail: NDArray[np.int16] = field(
+        default_factory=lambda: np.zeros((0, 0), np.int16), repr=False
+    )
+
+    def regions(self, image: ImageBgr, known_faces: Sequence[Box]) -> list[Region]:
+        """The regions to search in this frame; every one lies inside the image."""
+        height, width = image.shape[:2]
+        thumbnail = image[::_THUMBNAIL_STEP_PX, ::_THUMBNAIL_STEP_PX, 1].astype(np.int16)
+        if (width, height) != self._size:
+            self._start(width, height)
+            self._thumbnail = thumbnail
+            return list(self._tiles)
+        self._age_frames += 1
+        urgency = self._age_frames * (1 + self.plan.motion_boost * self._motion(thumbnail))
+        self._thumbnail = thumbnail
+        chosen = np.argsort(-urgency, kind="stable")[: self.plan.tiles_per_frame]
+        self._age_frames[chosen] = 0
+        around = [follow_region(box, width, height, self.plan) for box in known_faces]
+        return [r for r in around if r is not None] + [self._tiles[i] for i in chosen]
+
+    def _start(self, width: int, height: int) -> None:
+        plan = self.plan
+        boxes = tiles(width, height, plan.columns, plan.rows, plan.overlap)
+        # A face larger than a tile is only whole in the whole frame.
+        whole = Region(Box(0, 0, width, height), plan.follow_detector)
+        self._tiles = (*(Region(box, plan.tile_detector) for box in boxes), whole)
+        self._age_frames = np.zeros(len(self._tiles), np.float32)
+        self._size = (width, height)
+
+    def _motion(self, thumbnail: NDArray[np.int16]) -> NDArray[np.float32]:
+        """How much moved in each tile since the last frame, 0 to 1."""
+        moved = np.abs(thumbnail - self._thumbnail) > self.plan.motion_luma
+        shares = np.empty(len(self._tiles), np.float32)
+        for i, region in enumerate(self._tiles):
+            box = region.box_px
+            x0, y0 = (int(v) // _THUMBNAIL_STEP_PX for v in (box.x0, box.y0))
+            x1, y1 = (int(v) // _THUMBNAIL_STEP_PX + 1 for v in (box.x1, box.y1))
+            shares[i] = moved[y0:y1, x0:x1].mean()
+        np.minimum(shares / np.float32(_FULL_MOTION_SHARE), np.float32(1), out=shares)
+        return shares
+
+
+def follow_region(box_px: Box, width: int, height: int, plan: ScanPlan) -> Region | None:
+    """The square around a known face, cut to the frame; None if nothing of it is inside."""
+    cx, cy = box_px.centre
+    half = max(box_px.width, box_px.height) * plan.follow_margin / 2
+    inside = clip(Box(cx - half, cy - half, cx + half, cy + half), width, height)
+    if inside.width < 2 or inside.height < 2:
+        return None
+    return Region(inside, plan.follow_detector)

@@ -1,0 +1,327 @@
+"""From one frame to what the wearer sees and what leaves the device. Read top to bottom.
+
+    detect -> track -> attention gate -> mesh -> quality gate -> align -> embed -> match
+    -> fuse over the tracklet -> decide -> present
+
+Faces that match nobody exist only as local values here and as votes in the live tracklet;
+nothing in this file can write (P1).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from edge_app.core import align, attention, decode, quality
+from edge_app.core.attention import AttentionLimits
+from edge_app.core.continuity import sketch
+from edge_app.core.decide import DecisionRule, Vote, decide
+from edge_app.core.embed import unit
+from edge_app.core.gallery import Gallery
+from edge_app.core.match import match
+from edge_app.core.quality import QualityLimits
+from edge_app.core.scan import Region, Scanner, ScanPlan
+from edge_app.core.track import Track, Tracker, TrackingLimits
+from edge_app.ports import Stopwatch, TensorModel
+from edge_app.records import (
+    Box,
+    Candidate,
+    Detection,
+    FaceMesh,
+    Float32Array,
+    Frame,
+    ImageBgr,
+    Outcome,
+    Probe,
+    Purpose,
+    Quality,
+    Rejection,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything that steers the pipeline; the values come from the configuration.
+
+    min_detection_score:  detector score (0 to 1) a face needs.
+    max_detection_overlap: intersection over union above which two detections are one face.
+    candidates:           how many people a search returns.
+    better_quality:       a face is embedded again only when its quality is this many times
+                          the best so far (or while it has too few votes for a decision, or
+                          when it may have become another's).
+    look_interval_s:      least time between two close looks (mesh and quality) at one face.
+    min_continuity:       correlation of successive sketches of a face (core/continuity.py)
+                          below which it may be another person's.
+    min_coherence:        cosine between successive embeddings of one tracklet below which it
+                          has changed hands and its votes are void.
+    encounter_gap_s:      the cool-down: an encounter ends when the person was not recognised
+                          for this long; each encounter gives one sighting.
+    asked_s:              how long "who is this?" stays asked.
+    """
+
+    purpose: Purpose
+    scan: ScanPlan
+    tracking: TrackingLimits
+    attention: AttentionLimits
+    quality: QualityLimits
+    decision: DecisionRule
+    min_detection_score: float
+    max_detection_overlap: float
+    candidates: int
+    better_quality: float
+    look_interval_s: float
+    min_continuity: float
+    min_coherence: float
+    encounter_gap_s: float
+    asked_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The networks. `detectors` is keyed by model name."""
+
+    detectors: Mapping[str, TensorModel]
+    mesh: TensorModel
+    embedder: TensorModel
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A decided match, once per encounter: what an alert is made of."""
+
+    candidate: Candidate
+    tracklet_frames: int
+    tracklet_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """An enrolled person who is in view now. Stays on the device."""
+
+    person_id: str
+    similarity: float
+    box_px: Box
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """sightings go to the outbox, recognised to the display. Neither mentions a stranger."""
+
+    sightings: tuple[Sighting, ...]
+    recognised: tuple[Recognised, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Tracklet:
+    """What is known of one tracked face. Dies with its track.
+
+    gated:    its last look ended in a rejection; it carries no name until it passes again.
+    doubtful: that rejection said it is no face; it is not worth following from frame to frame.
+    """
+
+    votes: list[Vote] = field(default_factory=list)
+    best_quality: float = 0.0
+    last_look_s: float = float("-inf")
+    last_sketch: Float32Array | None = field(default=None, repr=False)
+    last_embedding: Float32Array | None = field(default=None, repr=False)
+    gated: bool = False
+    doubtful: bool = False
+
+
+class State:
+    """The pipeline's memory between frames of one camera."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.scanner = Scanner(rules.scan)
+        self.tracker = Tracker(rules.tracking)
+        self.tracklets: dict[int, _Tracklet] = {}
+        self.last_recognised_s: dict[str, float] = {}
+        self.asked_until_s = float("-inf")
+        self.rejections: Counter[Rejection] = Counter()
+        self.faces_detected = 0
+        self.faces_embedded = 0
+
+    def is_doubtful(self, track_id: int) -> bool:
+        tracklet = self.tracklets.get(track_id)
+        return tracklet is not None and tracklet.doubtful
+
+    def ask(self, now_s: float, rules: Rules) -> None:
+        """The wearer asks "who is this?" at frame time `now_s`."""
+        self.asked_until_s = now_s + rules.asked_s
+
+
+class Pipeline:
+    """The one way from a frame to a decision. An instance belongs to one thread."""
+
+    def __init__(self, rules: Rules, models: Models, stopwatch: Stopwatch) -> None:
+        self._rules = rules
+        self._models = models
+        self._stopwatch = stopwatch
+
+    def process(self, frame: Frame, state: State, gallery: Gallery, now: datetime) -> FrameResult:
+        """One frame. `now` is wall time: consents are judged by it, at match time (P2)."""
+        state.tracker.predict(frame.time_s)
+        detections = self._detect(frame.image_bgr, state)
+        seen = state.tracker.update(detections, frame.time_s)
+        _forget_ended(state)
+        self._stopwatch.lap("track")
+        for track in seen:
+            self._look_at(track, frame, state, gallery, now)
+        recognised, sightings = self._decide(frame, state, gallery, now)
+        self._stopwatch.lap("decide")
+        return FrameResult(tuple(sightings), tuple(recognised))
+
+    def _detect(self, image: ImageBgr, state: State) -> list[Detection]:
+        known = [t.box_px for t in state.tracker.tracks if not state.is_doubtful(t.track_id)]
+        found: list[Detection] = []
+        for region in state.scanner.regions(image, known):
+            found += self.detect_in(image, region)
+        detections = decode.suppress(found, self._rules.max_detection_overlap)
+        state.faces_detected += len(detections)
+        self._stopwatch.lap("detect")
+        return detections
+
+    def detect_in(self, image: ImageBgr, region: Region) -> list[Detection]:
+        """The faces in one region of a frame."""
+        geometry = decode.GEOMETRIES[region.detector]
+        tensor, scale = decode.network_input(image, region.box_px, geometry.input_px)
+        regressors, logits = self._models.detectors[region.detector](tensor)
+        return decode.decode(
+            regressors,
+            logits,
+            geometry,
+            region=region.box_px,
+            scale=scale,
+            min_score=self._rules.min_detection_score,
+        )
+
+    def detect_whole(self, image: ImageBgr) -> list[Detection]:
+        """The faces of a single picture: every tile is searched. Best first."""
+        found: list[Detection] = []
+        for region in Scanner(self._rules.scan).regions(image, ()):
+            found += self.detect_in(image, region)
+        return decode.suppress(found, self._rules.max_detection_overlap)
+
+    def _look_at(
+        self, track: Track, frame: Frame, state: State, gallery: Gallery, now: datetime
+    ) -> None:
+        """Gates one face and, if it passes and is worth it, searches it and adds its vote."""
+        tracklet = state.tracklets.setdefault(track.track_id, _Tracklet())
+        if track.detection is None:
+            return
+        rejection = self._attention(track.detection, frame, state)
+        if rejection is None:
+            if frame.time_s - tracklet.last_look_s < self._rules.look_interval_s:
+                return
+            tracklet.last_look_s = frame.time_s
+            rejection = self._look_closely(
+                track.detection, tracklet, frame=frame, state=state, gallery=gallery, now=now
+            )
+        tracklet.gated = rejection is not None
+        tracklet.doubtful = rejection is Rejection.NOT_A_FACE
+        if rejection is not None:
+            state.rejections[rejection] += 1
+
+    def _attention(self, detection: Detection, frame: Frame, state: State) -> Rejection | None:
+        if attention.cut_off(detection.box_px, frame.width_px, frame.height_px):
+            return Rejection.CUT_OFF
+        return attention.attention(
+            detection,
+            frame.width_px,
+            frame.height_px,
+            purpose=self._rules.purpose,
+            limits=self._rules.attention,
+            asked=frame.time_s <= state.asked_until_s,
+        )
+
+    def _look_closely(
+        self,
+        detection: Detection,
+        tracklet: _Tracklet,
+        *,
+        frame: Frame,
+        state: State,
+        gallery: Gallery,
+        now: datetime,
+    ) -> Rejection | None:
+        face, mesh = self.aligned(frame.image_bgr, detection)
+        measured = quality.assess(face, mesh)
+        rejection = quality.fault(face, mesh, measured, self._rules.quality)
+        self._stopwatch.lap("align")
+        if rejection is not None or not self._worth_embedding(tracklet, face, measured):
+            return rejection
+        probe = Probe(self.embed(face), measured, frame.time_s, frame.origin)
+        state.faces_embedded += 1
+        self._stopwatch.lap("embed")
+        candidates = match(probe, gallery, now, self._rules.candidates)
+        _vote(tracklet, probe, candidates, self._rules.min_coherence)
+        self._stopwatch.lap("match")
+        return None
+
+    def aligned(self, image: ImageBgr, detection: Detection) -> tuple[ImageBgr, FaceMesh]:
+        """The face's 112 x 112 crop, and the mesh it was aligned by."""
+        tensor, transform = align.mesh_crop(image, detection)
+        points, presence = self._models.mesh(tensor)
+        mesh = align.decode_mesh(points, presence, transform)
+        return align.aligned_face(image, mesh), mesh
+
+    def embed(self, face: ImageBgr) -> Float32Array:
+        """The unit-length embedding, shape (dim,), of an aligned face."""
+        return unit(self._models.embedder(align.embedder_input(face))[0])
+
+    def _worth_embedding(self, tracklet: _Tracklet, face: ImageBgr, measured: Quality) -> bool:
+        """Too few votes yet, a better frame than any so far, or perhaps another person."""
+        last, tracklet.last_sketch = tracklet.last_sketch, sketch(face)
+        changed = last is None or float(last @ tracklet.last_sketch) < self._rules.min_continuity
+        too_few = len(tracklet.votes) < self._rules.decision.min_agreeing_frames
+        better = measured.score > tracklet.best_quality * self._rules.better_quality
+        return changed or too_few or better
+
+    def _decide(
+        self, frame: Frame, state: State, gallery: Gallery, now: datetime
+    ) -> tuple[list[Recognised], list[Sighting]]:
+        recognised, sightings = [], []
+        for track in state.tracker.tracks:
+            tracklet = state.tracklets.get(track.track_id)
+            if tracklet is None or tracklet.gated or not tracklet.votes:
+                continue
+            threshold = gallery.calibration.threshold
+            decision = decide(tracklet.votes, threshold, self._rules.decision)
+            candidate = decision.candidate
+            if decision.outcome is not Outcome.MATCH or candidate is None:
+                continue
+            if not gallery.is_usable(candidate.person_id, frame.origin, now):
+                continue  # withdrawn or expired since the vote
+            recognised.append(Recognised(candidate.person_id, candidate.similarity, track.box_px))
+            seen = track.detection is not None
+            if seen and self._begins_encounter(candidate.person_id, frame.time_s, state):
+                duration_s = frame.time_s - track.first_time_s
+                sightings.append(Sighting(candidate, decision.frames, duration_s))
+        return recognised, sightings
+
+    def _begins_encounter(self, person_id: str, time_s: float, state: State) -> bool:
+        last_s = state.last_recognised_s.get(person_id, float("-inf"))
+        state.last_recognised_s[person_id] = time_s
+        return time_s - last_s > self._rules.encounter_gap_s
+
+
+def _vote(
+    tracklet: _Tracklet, probe: Probe, candidates: tuple[Candidate, ...], min_coherence: float
+) -> None:
+    last = tracklet.last_embedding
+    if last is not None and float(last @ probe.embedding) < min_coherence:
+        # Two people swapped places under the tracker: the name must not stay with the box.
+        tracklet.votes.clear()
+        tracklet.best_quality = 0.0
+    tracklet.last_embedding = probe.embedding
+    # Squared, so that one good frame outweighs several poor ones of the same face.
+    tracklet.votes.append(Vote(max(probe.quality.score, 1e-3) ** 2, candidates))
+    tracklet.best_quality = max(tracklet.best_quality, probe.quality.score)
+
+
+def _forget_ended(state: State) -> None:
+    alive = {track.track_id for track in state.tracker.tracks}
+    for ended in state.tracklets.keys() - alive:
+        del state.tracklets[ended]
