@@ -1,0 +1,154 @@
+"""Enrols one person into this home's gallery: capture, consent, signature, storage."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import SystemRandom
+from threading import Event
+
+from edge_app.adapters.cameras import SourceSpec
+from edge_app.adapters.keys import station_key
+from edge_app.adapters.stopwatch import NullStopwatch
+from edge_app.app import Home, intended_use, load_models, make_camera, make_rules
+from edge_app.config import Config
+from edge_app.core.liveness import Ask, LivenessRule
+from edge_app.enrolment.capture import Capture, Guide
+from edge_app.enrolment.consent_notice import Notice, notice_for
+from edge_app.enrolment.receipt import receipt_text
+from edge_app.enrolment.station import Agreement, EnrolmentLimits, EnrolmentReport, enrol
+from edge_app.errors import EnrolmentError
+from edge_app.pipeline import Pipeline
+from edge_app.ports import Clock
+from edge_app.records import Controller, LawfulBasis, Purpose
+
+_DAY_S = 86_400
+_REPLAY_STILL_S = 0.1
+"""Pictures do not change while they are shown: a few frames of each say all there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applicant:
+    """Who is to be enrolled, and for what. `relation`: to the wearer; may be empty."""
+
+    name: str
+    relation: str
+    purpose: Purpose
+    lawful_basis: LawfulBasis
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentResult:
+    """receipt: the person's paper with the revocation code; shown once, kept nowhere."""
+
+    person_id: str
+    receipt: str
+    report: EnrolmentReport
+
+
+def consent_notice(config: Config, purpose: Purpose, language: str) -> Notice:
+    """The notice that the person reads before agreeing. Raises EnrolmentError."""
+    days = config.enrolment.validity_days
+    return notice_for(
+        purpose,
+        language,
+        controller=_controller(config),
+        jurisdiction=config.controller.jurisdiction,
+        valid_days=days,
+        kept_days=days,
+    )
+
+
+def enrol_person(
+    config: Config,
+    home: Home,
+    applicant: Applicant,
+    notice: Notice,
+    *,
+    sources: Sequence[SourceSpec],
+    demo: bool,
+    guide: Guide,
+    clock: Clock,
+    stop: Event,
+) -> EnrolmentResult:
+    """Captures, signs and stores. Whatever fails, nothing is stored.
+
+    Raises EnrolmentError, CameraError, ModelError, GalleryError or StorageError.
+    """
+    if applicant.purpose is not config.purpose:
+        raise EnrolmentError(
+            f'this device serves the purpose "{config.purpose}"; enrol with --purpose '
+            f"{config.purpose}, or set purpose in the configuration"
+        )
+    models = load_models(config)
+    store, station = home.store(), station_key(home.keys)
+    use = intended_use(config, home, models.embedder.sha256)
+    reader = Pipeline(make_rules(config), models, NullStopwatch())
+    capture = Capture(reader, config.enrolment_quality, guide)
+    source = make_camera(
+        config, sources, still_s=_REPLAY_STILL_S, realtime=False, clock=clock, stop=stop
+    )
+    probes = capture.replayed(source) if demo else capture.live(source, _rule(config), _turns())
+    enrolled = enrol(
+        probes,
+        name=applicant.name,
+        relation=applicant.relation,
+        agreement=_agreement(config, applicant, notice),
+        demo=demo,
+        limits=_limits(config),
+        enrolled=store.load(use, now=clock.now()).admission.enrolments,
+        model_sha256=models.embedder.sha256,
+        station=station,
+        now=clock.now(),
+        entropy=secrets.token_bytes,
+    )
+    store.add(enrolled.enrolment, use, now=clock.now())
+    return EnrolmentResult(
+        enrolled.enrolment.person_id,
+        receipt_text(enrolled, notice, leave_command="familiar revoke CODE"),
+        enrolled.report,
+    )
+
+
+def _turns() -> list[Ask]:
+    """The liveness challenge of one capture, in an order nobody can foresee."""
+    return SystemRandom().sample([Ask.LEFT, Ask.RIGHT, Ask.UP], k=3)
+
+
+def _rule(config: Config) -> LivenessRule:
+    enrolment = config.enrolment
+    return LivenessRule(
+        turn_deg=enrolment.turn_deg,
+        straight_deg=enrolment.straight_deg,
+        step_timeout_s=enrolment.step_timeout_s,
+    )
+
+
+def _limits(config: Config) -> EnrolmentLimits:
+    enrolment = config.enrolment
+    return EnrolmentLimits(
+        min_frames=enrolment.min_frames,
+        max_templates=enrolment.max_templates,
+        min_similarity=enrolment.min_similarity,
+        duplicate_similarity=enrolment.duplicate_similarity,
+        relative_similarity=enrolment.relative_similarity,
+    )
+
+
+def _controller(config: Config) -> Controller:
+    party = config.controller
+    return Controller(config.site, party.name, party.address, party.contact)
+
+
+def _agreement(config: Config, applicant: Applicant, notice: Notice) -> Agreement:
+    lifetime_s = config.enrolment.validity_days * _DAY_S
+    return Agreement(
+        notice=notice,
+        lawful_basis=applicant.lawful_basis,
+        controller=_controller(config),
+        jurisdiction=config.controller.jurisdiction,
+        storage_locations=("this device, encrypted",),
+        validity_s=lifetime_s,
+        retention_s=lifetime_s,
+    )

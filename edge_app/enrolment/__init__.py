@@ -1,0 +1,1 @@
+"""The enrolment station: guided capture, consent notice, receipt, revocation code."""

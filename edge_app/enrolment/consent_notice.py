@@ -1,0 +1,69 @@
+"""The text a person reads before agreeing, in plain words, one file per language and purpose.
+
+What is hashed into the consent record is the text as shown, with the names, addresses and
+durations filled in: `notice_for` with the record's values gives the same text again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from importlib.resources import files
+from string import Template
+from typing import Final
+
+from edge_app.errors import EnrolmentError
+from edge_app.records import Controller, PrivacyNotice, Purpose
+
+NOTICE_VERSION: Final = 1
+"""Raised with every change of wording, so that a notice id names one text for ever."""
+
+_FOLDER: Final = files("edge_app.enrolment") / "notices"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notice as shown, and what the consent record says of it."""
+
+    purpose: Purpose
+    privacy_notice: PrivacyNotice
+    text: str = field(repr=False)
+
+
+def languages() -> tuple[str, ...]:
+    """The languages that notices are written in, as BCP 47 tags."""
+    return tuple(sorted(folder.name for folder in _FOLDER.iterdir() if folder.is_dir()))
+
+
+def notice_for(
+    purpose: Purpose,
+    language: str,
+    *,
+    controller: Controller,
+    jurisdiction: str,
+    valid_days: int,
+    kept_days: int,
+) -> Notice:
+    """The notice for this purpose, filled in.
+
+    valid_days: how long the consent holds; kept_days: when the data are erased at the latest.
+
+    Raises:
+        EnrolmentError: there is no notice in this language.
+    """
+    if language not in languages():
+        raise EnrolmentError(
+            f"there is no consent notice in {language!r}; choose one of: {', '.join(languages())}"
+        )
+    source = (_FOLDER / language / f"{purpose.value}.md").read_text(encoding="utf-8")
+    text = Template(source).substitute(
+        controller_name=controller.name,
+        controller_address=controller.address,
+        controller_contact=controller.contact,
+        jurisdiction=jurisdiction,
+        valid_days=valid_days,
+        kept_days=kept_days,
+    )
+    notice_id = f"familiar-{purpose.value}-{NOTICE_VERSION}"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Notice(purpose, PrivacyNotice(notice_id, language, digest), text)

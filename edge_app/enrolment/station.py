@@ -1,0 +1,296 @@
+"""The enrolment station: from the good frames of one capture to a signed enrolment.
+
+It keeps the few templates that say most: frames that disagree with the rest are dropped (a
+passer-by, a bad moment), then those that repeat a better one, then those beyond the limit,
+because every further reference raises the best stranger's score too.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_app.core.consent import SCHEMA_VERSION, sign, template_id
+from edge_app.core.revocation import ENTROPY_BYTES, new_code, revocation_sha256
+from edge_app.enrolment.consent_notice import Notice
+from edge_app.errors import EnrolmentError
+from edge_app.records import (
+    Candidate,
+    CollectionMethod,
+    ConsentRecord,
+    ConsentState,
+    Controller,
+    Enrolment,
+    EventType,
+    Float32Array,
+    FrameOrigin,
+    LawfulBasis,
+    Probe,
+    Purpose,
+    Template,
+)
+
+WITHDRAWAL_METHOD = "present the revocation code on the receipt; nobody has to approve"
+_MAX_NAME_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentLimits:
+    """What an enrolment must reach.
+
+    min_frames:           good frames that a live capture must have.
+    max_templates:        templates kept of one person.
+    min_similarity:       mean cosine to the other frames below which a frame is an outlier.
+    duplicate_similarity: cosine to a kept frame above which a frame adds nothing.
+    relative_similarity:  cosine to someone enrolled from which a warning is due.
+    """
+
+    min_frames: int
+    max_templates: int
+    min_similarity: float
+    duplicate_similarity: float
+    relative_similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the person, or their legal representative, agreed to."""
+
+    notice: Notice
+    lawful_basis: LawfulBasis
+    controller: Controller
+    jurisdiction: str
+    storage_locations: tuple[str, ...]
+    validity_s: int
+    retention_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentReport:
+    """What became of the captured frames.
+
+    look_alike: the enrolled person who comes closest, if close enough for a warning.
+    """
+
+    frames: int
+    kept: int
+    outliers: int
+    duplicates: int
+    surplus: int
+    look_alike: Candidate | None = field(repr=False)
+
+    def lines(self) -> tuple[str, ...]:
+        """The same in plain words, one line each, without names."""
+        said = [f"{_count(self.kept, 'template')} kept from {_count(self.frames, 'good frame')}"]
+        reasons = (
+            (self.outliers, "looked different from the others"),
+            (self.duplicates, "added nothing to a better one"),
+            (self.surplus, "went beyond the limit per person"),
+        )
+        said += [f"{_count(n, 'frame')} left out: {why}" for n, why in reasons if n]
+        if self.look_alike is not None:
+            said.append(
+                "this face is close to someone already enrolled: comparison score "
+                f"{self.look_alike.similarity:.2f}, which is no percentage; they may be taken "
+                "for each other (a relative, or the same person enrolled twice?)"
+            )
+        return tuple(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A signed enrolment, not stored yet.
+
+    revocation_code: exists here and on the receipt only.
+    """
+
+    enrolment: Enrolment = field(repr=False)
+    revocation_code: str = field(repr=False)
+    report: EnrolmentReport
+
+
+def enrol(
+    probes: Sequence[Probe],
+    *,
+    name: str,
+    relation: str,
+    agreement: Agreement,
+    demo: bool,
+    limits: EnrolmentLimits,
+    enrolled: Sequence[Enrolment],
+    model_sha256: str,
+    station: Ed25519PrivateKey,
+    now: datetime,
+    entropy: Callable[[int], bytes],
+) -> Enrolled:
+    """Choose templates, write down the consent, and sign it.
+
+    probes:   good frames of one capture.
+    demo:     for replayed frames, and for no others (P4).
+    enrolled: everyone already in the gallery, to warn of look-alikes.
+    now:      aware, UTC.
+    entropy:  a source of so many random bytes, such as `secrets.token_bytes`.
+
+    Raises:
+        EnrolmentError: the frames do not do (too few, not of one person, live and replayed
+            ones mixed, or of the other kind than `demo` says), the name cannot be shown, or
+            the legal basis does not go with the purpose.
+    """
+    _require_presentable(name, relation)
+    _require_basis(agreement.lawful_basis, agreement.notice.purpose)
+    _require_origin(probes, demo=demo)
+    kept, report = _select(probes, limits, demo=demo)
+    code = new_code(entropy(ENTROPY_BYTES))
+    templates = tuple(Template(template_id(e), e) for e in (p.embedding for p in kept))
+    record = ConsentRecord(
+        schema_version=SCHEMA_VERSION,
+        record_id=_random_id(entropy),
+        pii_principal_id=_random_id(entropy),
+        privacy_notice=agreement.notice.privacy_notice,
+        purpose=agreement.notice.purpose,
+        pii_information=("name", "relation", "face templates"),
+        pii_controllers=(agreement.controller,),
+        storage_locations=agreement.storage_locations,
+        retention_s=agreement.retention_s,
+        jurisdiction=agreement.jurisdiction,
+        withdrawal_method=WITHDRAWAL_METHOD,
+        event_time=now.replace(microsecond=0),
+        validity_duration_s=agreement.validity_s,
+        event_type=EventType.GIVEN,
+        event_state=ConsentState.ACTIVE,
+        lawful_basis=agreement.lawful_basis,
+        collection_method=(
+            CollectionMethod.DEMO_REPLAY if demo else CollectionMethod.LIVE_GUIDED_CAPTURE
+        ),
+        model_sha256=model_sha256,
+        template_ids=tuple(template.template_id for template in templates),
+        revocation_sha256=revocation_sha256(code),
+        demo=demo,
+        erasure_confirmed_generation=None,
+    )
+    enrolment = Enrolment(name, relation, sign(record, station), templates)
+    look_alike = _look_alike(enrolment, enrolled, limits.relative_similarity)
+    return Enrolled(enrolment, code, replace(report, look_alike=look_alike))
+
+
+def _require_presentable(name: str, relation: str) -> None:
+    """Names go to terminals and displays as they are, so control characters stay out."""
+    if not 0 < len(name.strip()) <= _MAX_NAME_LENGTH or not name.isprintable():
+        raise EnrolmentError(
+            f"give a name of 1 to {_MAX_NAME_LENGTH} characters on one line, as the display "
+            "shall show it"
+        )
+    if len(relation) > _MAX_NAME_LENGTH or not relation.isprintable():
+        raise EnrolmentError(
+            f"give a relation of at most {_MAX_NAME_LENGTH} characters on one line"
+        )
+
+
+def _require_basis(basis: LawfulBasis, purpose: Purpose) -> None:
+    if basis is LawfulBasis.LEGAL_REPRESENTATIVE and purpose is not Purpose.CARE:
+        raise EnrolmentError(
+            "a legal representative can consent for the purpose care only; let the person "
+            "enrol themselves"
+        )
+
+
+def _require_origin(probes: Sequence[Probe], *, demo: bool) -> None:
+    origins = {probe.origin for probe in probes}
+    if not origins:
+        raise EnrolmentError("no frame was good enough; nothing was stored, capture again")
+    if len(origins) > 1:
+        raise EnrolmentError("live and replayed frames are mixed; enrol from one of them")
+    if demo and FrameOrigin.LIVE in origins:
+        raise EnrolmentError("a demo enrolment takes replayed frames; leave --demo away")
+    if not demo and FrameOrigin.REPLAY in origins:
+        raise EnrolmentError(
+            "enrolment is a live capture; replayed frames make demo templates only, with --demo"
+        )
+
+
+def _select(
+    probes: Sequence[Probe], limits: EnrolmentLimits, *, demo: bool
+) -> tuple[list[Probe], EnrolmentReport]:
+    """The probes that become templates, and what became of the others."""
+    agreeing = _agreeing(probes, limits.min_similarity)
+    if 2 * len(agreeing) <= len(probes):
+        raise EnrolmentError(
+            "the frames do not look like one person; nothing was stored, capture again with "
+            "one face in view"
+        )
+    if not demo and len(agreeing) < limits.min_frames:
+        raise EnrolmentError(
+            f"{_count(len(agreeing), 'good frame')} instead of {limits.min_frames}; nothing was "
+            "stored, capture again and hold still a little longer"
+        )
+    distinct = _distinct(agreeing, limits.duplicate_similarity)
+    kept = distinct[: limits.max_templates]
+
+    report = EnrolmentReport(
+        frames=len(probes),
+        kept=len(kept),
+        outliers=len(probes) - len(agreeing),
+        duplicates=len(agreeing) - len(distinct),
+        surplus=len(distinct) - len(kept),
+        look_alike=None,
+    )
+    return kept, report
+
+
+def _agreeing(probes: Sequence[Probe], min_similarity: float) -> list[Probe]:
+    """Drop the frame least like the rest until all that remain are like each other."""
+    embeddings = np.stack([probe.embedding for probe in probes])
+    cosines = embeddings @ embeddings.T
+    kept = np.arange(len(probes))
+    while len(kept) > 1:
+        among = cosines[np.ix_(kept, kept)]
+        to_the_rest = (among.sum(axis=1) - among.diagonal()) / (len(kept) - 1)
+        worst = int(to_the_rest.argmin())
+        if to_the_rest[worst] >= min_similarity:
+            break
+        kept = np.delete(kept, worst)
+    return [probes[int(position)] for position in kept]
+
+
+def _distinct(probes: list[Probe], duplicate_similarity: float) -> list[Probe]:
+    """Best quality first, without those that a better one makes superfluous."""
+    kept: list[Probe] = []
+    for probe in sorted(probes, key=lambda p: p.quality.score, reverse=True):
+        if all(float(probe.embedding @ k.embedding) <= duplicate_similarity for k in kept):
+            kept.append(probe)
+    return kept
+
+
+def _look_alike(
+    newcomer: Enrolment, enrolled: Sequence[Enrolment], relative_similarity: float
+) -> Candidate | None:
+    """Compares only with templates of the newcomer's kind: a photograph is not searched
+    among people who enrolled live (P4)."""
+    matrix = _matrix(newcomer)
+    demo = newcomer.consent.record.demo
+    candidates = [
+        Candidate(person.person_id, float((_matrix(person) @ matrix.T).max()))
+        for person in enrolled
+        if person.consent.record.demo == demo
+    ]
+    closest = max(candidates, key=lambda c: c.similarity, default=None)
+    if closest is None or closest.similarity < relative_similarity:
+        return None
+    return closest
+
+
+def _matrix(person: Enrolment) -> Float32Array:
+    return np.stack([template.embedding for template in person.templates])
+
+
+def _random_id(entropy: Callable[[int], bytes]) -> str:
+    return str(uuid.UUID(bytes=entropy(16), version=4))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,580 @@
+import errno
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_app.adapters.gallery_store import GalleryStore, StoredGallery
+from edge_app.adapters.index import ExactIndex
+from edge_app.core.consent import ConsentFault, sign
+from edge_app.core.gallery import build_gallery
+from edge_app.core.match import match
+from edge_app.core.revocation import new_code, revocation_sha256, spoken_code
+from edge_app.errors import (
+    ConsentError,
+    EnrolmentError,
+    GalleryError,
+    KeyFileError,
+    StorageError,
+)
+from edge_app.records import Enrolment, Purpose
+from tests.people import CALIBRATION, DIM, NOW, USE, enrolment, faces, gallery_of, probe, record
+
+KEY = b"k" * 32
+FACES = faces(60)
+CODE = new_code(b"revocation-code")
+ADA = enrolment(1, FACES[:3], revocation_sha256=revocation_sha256(CODE))
+BEN = enrolment(2, FACES[3:5])
+CAT = enrolment(3, FACES[5:6])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "store"
+
+
+@pytest.fixture
+def store(folder: Path) -> GalleryStore:
+    return GalleryStore(folder, KEY)
+
+
+def add(store: GalleryStore, *people: Enrolment) -> None:
+    for person in people:
+        store.add(person, USE, now=NOW)
+
+
+def load(store: GalleryStore) -> StoredGallery:
+    return store.load(USE, now=NOW)
+
+
+def ids(store: GalleryStore) -> list[str]:
+    return [person.person_id for person in load(store).admission.enrolments]
+
+
+def keep_copy(folder: Path, name: str) -> Path:
+    return Path(shutil.copytree(folder, folder.parent / name))
+
+
+# ----------------------------------------------------------------------- empty, one, many
+
+
+def test_absent_store_is_empty_and_stays_absent(store: GalleryStore, folder: Path) -> None:
+    stored = load(store)
+    assert stored.generation == 0
+    assert stored.admission.enrolments == ()
+    assert stored.templates.matrix.shape == (0, 0)
+    assert not folder.exists()
+
+
+def test_one_person_comes_back_whole(store: GalleryStore) -> None:
+    add(store, ADA)
+    stored = load(store)
+    (person,) = stored.admission.enrolments
+    assert (person.name, person.relation, person.consent) == (ADA.name, ADA.relation, ADA.consent)
+    assert np.array_equal(stored.templates.matrix, FACES[:3])
+    assert stored.generation == 1
+    assert stored.templates.locked
+    assert not stored.templates.matrix.flags.writeable
+
+
+def test_names_of_all_scripts_come_back(store: GalleryStore) -> None:
+    person = replace(ADA, name='Zoë 陳 "O\'Neill" \\ 🙂', relation="")
+    add(store, person)
+    assert load(store).admission.enrolments[0].name == person.name
+
+
+def test_many_people_come_back_in_order_and_can_be_matched(store: GalleryStore) -> None:
+    add(store, *(enrolment(n, FACES[n : n + 1], demo=n % 5 == 0) for n in range(20)))
+    stored = load(store)
+    gallery = build_gallery(
+        stored.admission,
+        stored.templates.matrix,
+        generation=stored.generation,
+        calibration=CALIBRATION,
+        index_factory=ExactIndex,
+    )
+    assert stored.generation == 20
+    assert match(probe(FACES[7]), gallery, NOW, 1)[0].person_id == "person-7"
+    assert match(probe(FACES[5]), gallery, NOW, 1)[0].similarity < 0.5
+    assert np.shares_memory(
+        gallery.live.people["person-7"].templates[0].embedding, stored.templates.matrix
+    )
+
+
+def test_files_are_private(store: GalleryStore, folder: Path) -> None:
+    add(store, ADA)
+    store.revoke(CODE)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "floor",
+        "gallery.sealed",
+        "lock",
+        "tombstones",
+    ]
+    for path in folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_store_reads_nothing_without_its_key(store: GalleryStore, folder: Path) -> None:
+    """P6 at this boundary: names, ids and templates are nowhere in the clear."""
+    add(store, ADA, BEN)
+    everything = b"".join(path.read_bytes() for path in folder.iterdir())
+    record_ = ADA.consent.record
+    for secret in ("Name 1", "friend", record_.record_id, record_.pii_principal_id):
+        assert secret.encode() not in everything
+    assert FACES[0].tobytes()[:16] not in everything
+
+
+def test_same_content_is_never_encrypted_alike(tmp_path: Path) -> None:
+    sizes: set[int] = set()
+    contents: set[bytes] = set()
+    for name in ("one", "two"):
+        add(GalleryStore(tmp_path / name, KEY), ADA)
+        content = (tmp_path / name / "gallery.sealed").read_bytes()
+        sizes.add(len(content))
+        contents.update(content[n : n + 16] for n in range(96, len(content) - 15))
+    assert len(sizes) == 1
+    assert len(contents) == 2 * (sizes.pop() - 96 - 15)
+
+
+# ----------------------------------------------------------------------- consents at load
+
+
+def test_load_leaves_out_whoever_may_not_be_used_and_never_fails_for_it(
+    store: GalleryStore,
+) -> None:
+    add(store, ADA, BEN, CAT)
+    later = NOW + timedelta(days=364)
+    store.add(enrolment(4, FACES[6:7], event_time=later - timedelta(days=1)), USE, now=later)
+    stored = store.load(USE, now=later)
+    assert [p.person_id for p in stored.admission.enrolments] == ["person-4"]
+    assert stored.admission.left_out_by_fault == {ConsentFault.EXPIRED: 3}
+    assert np.array_equal(stored.templates.matrix, FACES[6:7])
+    stored = store.load(replace(USE, purpose=Purpose.CARE), now=NOW)
+    assert stored.admission.left_out_by_fault == {ConsentFault.WRONG_PURPOSE: 4}
+    assert stored.templates.matrix.shape == (0, 0)
+    stored = store.load(replace(USE, trusted_stations={}), now=NOW)
+    assert stored.admission.left_out_by_fault == {ConsentFault.UNKNOWN_STATION: 4}
+    assert ids(store) == ["person-1", "person-2", "person-3"]
+
+
+def test_add_stores_nothing_that_load_would_leave_out(store: GalleryStore, folder: Path) -> None:
+    stranger = Ed25519PrivateKey.generate()
+    unusable = [
+        enrolment(1, FACES[:1], purpose=Purpose.CARE),
+        enrolment(1, FACES[:1], validity_duration_s=60),
+        replace(ADA, consent=sign(record(1, FACES[:3]), stranger)),
+        replace(ADA, templates=BEN.templates),
+    ]
+    for person in unusable:
+        with pytest.raises(ConsentError, match="would not be accepted"):
+            add(store, person)
+    assert not (folder / "gallery.sealed").exists()
+
+
+def test_person_is_not_added_twice(store: GalleryStore) -> None:
+    add(store, ADA)
+    with pytest.raises(EnrolmentError, match="remove them first"):
+        add(store, ADA)
+    assert ids(store) == ["person-1"]
+
+
+def test_templates_of_another_length_are_refused(store: GalleryStore) -> None:
+    add(store, ADA)
+    with pytest.raises(EnrolmentError, match="another embedder"):
+        add(store, enrolment(2, faces(1, dim=128)))
+    assert ids(store) == ["person-1"]
+
+
+def test_26th_demo_template_is_refused(store: GalleryStore) -> None:
+    add(store, enrolment(0, FACES[30:60]))
+    for n in range(1, 6):
+        add(store, enrolment(n, FACES[n * 5 : n * 5 + 5], demo=True))
+    with pytest.raises(EnrolmentError, match="at most 25 demo templates"):
+        add(store, enrolment(6, FACES[:1], demo=True))
+    assert len(ids(store)) == 6
+
+
+# ---------------------------------------------------------------------- leaving for good
+
+
+def test_holder_of_the_code_leaves_at_once(store: GalleryStore) -> None:
+    add(store, ADA, BEN)
+    assert store.revoke(f" {spoken_code(CODE).lower()} ")
+    stored = load(store)
+    assert [p.person_id for p in stored.admission.enrolments] == ["person-2"]
+    assert stored.admission.left_out == ()
+    assert stored.generation == 3
+    assert np.array_equal(stored.templates.matrix, FACES[3:5])
+
+
+def test_revoking_again_changes_nothing(store: GalleryStore) -> None:
+    add(store, ADA)
+    assert store.revoke(CODE)
+    assert not store.revoke(CODE)
+    assert load(store).generation == 2
+
+
+def test_mistyped_code_revokes_nobody(store: GalleryStore, folder: Path) -> None:
+    add(store, ADA)
+    for wrong in ("", CODE[:-1], CODE[1] + CODE[0] + CODE[2:-1] + "Z"):
+        with pytest.raises(ConsentError, match="type it again"):
+            store.revoke(wrong)
+    assert ids(store) == ["person-1"]
+    assert not (folder / "tombstones").exists()
+
+
+def test_code_presented_before_its_person_arrives_bars_them(store: GalleryStore) -> None:
+    assert not store.revoke(CODE)
+    with pytest.raises(ConsentError, match="revoked"):
+        add(store, ADA)
+
+
+def test_removed_person_is_gone(store: GalleryStore) -> None:
+    add(store, ADA, BEN)
+    store.remove("person-2")
+    assert ids(store) == ["person-1"]
+    with pytest.raises(GalleryError, match="nobody here has the id person-2"):
+        store.remove("person-2")
+
+
+def test_last_person_can_leave(store: GalleryStore) -> None:
+    add(store, ADA)
+    store.remove("person-1")
+    assert ids(store) == []
+    add(store, BEN)
+    assert ids(store) == ["person-2"]
+
+
+@pytest.mark.parametrize("leave", [lambda s: s.revoke(CODE), lambda s: s.remove("person-1")])
+def test_restored_older_gallery_does_not_bring_the_person_back(
+    store: GalleryStore, folder: Path, leave: Callable[[GalleryStore], object]
+) -> None:
+    """P3: every older generation is put back in turn, with and without its floor file."""
+    older = []
+    for person in (ADA, BEN, CAT):
+        add(store, person)
+        older.append(keep_copy(folder, f"backup-{person.person_id}"))
+    leave(store)
+    after = keep_copy(folder, "after")
+    for backup in older:
+        shutil.copytree(after, folder, dirs_exist_ok=True)
+        shutil.copy(backup / "gallery.sealed", folder / "gallery.sealed")
+        with pytest.raises(GalleryError, match="restore its newest copy"):
+            load(store)
+        (folder / "floor").unlink()
+        stored = load(store)
+        assert "person-1" not in [p.person_id for p in stored.admission.enrolments]
+        assert stored.admission.left_out_by_fault == {ConsentFault.REVOKED: 1}
+        with pytest.raises(ConsentError, match="revoked"):
+            add(store, ADA)
+        store.purge(now=NOW)
+        assert load(store).admission.left_out == ()
+
+
+def test_lost_tombstone_file_comes_back_from_the_gallery(store: GalleryStore, folder: Path) -> None:
+    add(store, ADA)
+    older = (folder / "gallery.sealed").read_bytes()
+    store.revoke(CODE)
+    add(store, BEN)
+    (folder / "tombstones").unlink()
+    with pytest.raises(ConsentError, match="revoked"):
+        add(store, ADA)
+    add(store, CAT)
+    (folder / "gallery.sealed").write_bytes(older)
+    (folder / "floor").unlink()
+    assert ids(store) == []
+
+
+def test_revocation_stands_even_if_the_gallery_cannot_be_read(
+    store: GalleryStore, folder: Path
+) -> None:
+    add(store, ADA)
+    good = (folder / "gallery.sealed").read_bytes()
+    (folder / "gallery.sealed").write_bytes(good[:-1])
+    with pytest.raises(GalleryError):
+        store.revoke(CODE)
+    (folder / "gallery.sealed").write_bytes(good)
+    assert ids(store) == []
+
+
+def test_purge_erases_what_may_not_be_kept(store: GalleryStore, folder: Path) -> None:
+    short = enrolment(4, FACES[6:7], retention_s=30 * 86_400)
+    add(store, ADA, short)
+    assert store.purge(now=NOW) == 0
+    assert load(store).generation == 2
+    assert store.purge(now=NOW + timedelta(days=29)) == 1
+    assert load(store).generation == 3
+    assert ids(store) == ["person-1"]
+
+
+def test_purge_of_an_absent_store_writes_nothing(store: GalleryStore, folder: Path) -> None:
+    assert store.purge(now=NOW) == 0
+    assert not (folder / "gallery.sealed").exists()
+
+
+def test_fingerprint_changes_with_every_change_and_only_then(store: GalleryStore) -> None:
+    seen = [store.fingerprint()]
+    for change in (
+        lambda: add(store, ADA),
+        lambda: add(store, BEN),
+        lambda: store.remove("person-2"),
+        lambda: store.revoke(CODE),
+        lambda: store.revoke(new_code(bytes(15))),
+    ):
+        change()
+        load(store)
+        assert store.fingerprint() not in seen
+        seen.append(store.fingerprint())
+    load(store)
+    store.purge(now=NOW)
+    assert store.fingerprint() == seen[-1]
+
+
+# ------------------------------------------------------------------- damage and wrong keys
+
+
+def test_wrong_key_is_told_from_damage(store: GalleryStore, folder: Path) -> None:
+    add(store, ADA)
+    other = GalleryStore(folder, b"l" * 32)
+    for use in (
+        lambda: load(other),
+        lambda: add(other, BEN),
+        lambda: other.remove("person-1"),
+    ):
+        with pytest.raises(KeyFileError, match="the key does not open this gallery"):
+            use()
+    assert ids(store) == ["person-1"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A store of one person with one tiny template."""
+    folder = tmp_path_factory.mktemp("small")
+    GalleryStore(folder, KEY).add(enrolment(1, faces(1, dim=8)), USE, now=NOW)
+    return (folder / "gallery.sealed").read_bytes()
+
+
+def put(folder: Path, content: bytes) -> GalleryStore:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gallery.sealed").write_bytes(content)
+    return GalleryStore(folder, KEY)
+
+
+def test_flipping_a_bit_of_any_byte_is_noticed(folder: Path, small: bytes) -> None:
+    assert ids(put(folder, small)) == ["person-1"]
+    for position in range(len(small)):
+        altered = bytearray(small)
+        altered[position] ^= 1 << position % 8
+        with pytest.raises(GalleryError):
+            load(put(folder, bytes(altered)))
+
+
+def test_cutting_off_at_any_byte_is_noticed(folder: Path, small: bytes) -> None:
+    for length in range(len(small)):
+        with pytest.raises(GalleryError):
+            load(put(folder, small[:length]))
+    with pytest.raises(GalleryError):
+        load(put(folder, small + b"\0"))
+
+
+@pytest.mark.parametrize("offset", [68, 88, 96])
+@pytest.mark.parametrize("value", [0, 1, 15, 16, 2**31, 2**32 - 1])
+def test_hostile_lengths_reserve_no_memory(
+    folder: Path, small: bytes, offset: int, value: int
+) -> None:
+    altered = bytearray(small)
+    altered[offset - 4 : offset] = value.to_bytes(4)
+    with pytest.raises(GalleryError):
+        load(put(folder, bytes(altered)))
+
+
+def test_segments_of_two_generations_do_not_mix(store: GalleryStore, folder: Path) -> None:
+    """Templates of the older file under the people of the newer: same sizes, same key."""
+    add(store, ADA, BEN)
+    one = (folder / "gallery.sealed").read_bytes()
+    store.remove("person-2")
+    add(store, enrolment(4, FACES[10:12]))
+    other = (folder / "gallery.sealed").read_bytes()
+    templates_bytes = 5 * DIM * 4 + 16
+    with pytest.raises(GalleryError, match="altered"):
+        load(put(folder, other[:-templates_bytes] + one[-templates_bytes:]))
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\n", b"-1", b"1.5", b"1\n"])
+def test_damaged_floor_is_refused(store: GalleryStore, folder: Path, content: bytes) -> None:
+    add(store, ADA)
+    (folder / "floor").write_bytes(content)
+    with pytest.raises(GalleryError, match="cannot read"):
+        load(store)
+
+
+def test_vanished_gallery_is_not_taken_for_an_empty_one(store: GalleryStore, folder: Path) -> None:
+    add(store, ADA)
+    (folder / "gallery.sealed").unlink()
+    with pytest.raises(GalleryError, match="is gone"):
+        add(store, BEN)
+
+
+def test_unreadable_gallery_is_reported(store: GalleryStore, folder: Path) -> None:
+    (folder / "gallery.sealed").mkdir(parents=True)
+    with pytest.raises(GalleryError, match="cannot read"):
+        load(store)
+
+
+# ------------------------------------------------------- full disks, kills, two processes
+
+
+@pytest.mark.parametrize("failing", ["write", "fsync"])
+def test_disk_that_fills_up_at_any_step_leaves_the_old_gallery(
+    store: GalleryStore, folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    add(store, ADA)
+    real = getattr(os, failing)
+    files = 2  # the gallery and its floor
+    for step in range(files):
+        left = iter(range(step))
+
+        def fail(descriptor: int, *rest: object) -> object:
+            if next(left, None) is None:  # noqa: B023 - called within this turn
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(descriptor, *rest)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, failing, fail)
+            with pytest.raises(StorageError, match="the disk is full; free some space"):
+                add(store, BEN)
+        assert ids(store) == ["person-1"]
+        assert load(store).generation == 1
+        assert not list(folder.glob("*.new"))
+    add(store, BEN)
+    assert ids(store) == ["person-1", "person-2"]
+
+
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from edge_app.adapters.gallery_store import GalleryStore
+from tests.adapters.test_gallery_store import BEN, CODE, KEY
+from tests.people import NOW, USE
+
+def die_after(calls):
+    steps = iter(range(calls))
+    def counted(real):
+        def call(*args, **kwargs):
+            if next(steps, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+        return call
+    for name in ("open", "write", "fsync", "replace", "close", "truncate"):
+        setattr(os, name, counted(getattr(os, name)))
+
+original = Path(sys.argv[1])
+for step in range(300):
+    folder = shutil.copytree(original, original.parent / f"step-{step:03}")
+    child = os.fork()
+    if child == 0:
+        die_after(step)
+        store = GalleryStore(folder, KEY)
+        store.add(BEN, USE, now=NOW)
+        store.revoke(CODE)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFEXITED(status):
+        sys.exit(os.WEXITSTATUS(status))
+"""
+
+
+def test_kill_at_any_step_leaves_a_state_that_was_meant(tmp_path: Path) -> None:
+    """Add one person and revoke another; killed one system call later each time."""
+    original = tmp_path / "original"
+    add(GalleryStore(original, KEY), ADA)
+    subprocess.run([sys.executable, "-c", KILLED, original], check=True)
+    states = []
+    for folder in sorted(tmp_path.glob("step-*")):
+        store = GalleryStore(folder, KEY)
+        states.append(ids(store))
+        store.purge(now=NOW)
+        assert ids(store) == states[-1]
+        assert load(store).admission.left_out == ()
+        add(store, CAT)
+        assert ids(store) == [*states[-1], "person-3"]
+        assert not list(folder.glob("*.new"))
+    meant = [["person-1"], ["person-1", "person-2"], ["person-2"]]
+    assert states == sorted(states, key=meant.index)
+    assert [state for state in meant if state in states] == meant
+    assert len(states) > 20
+
+
+def test_two_writers_lose_no_update(store: GalleryStore, folder: Path) -> None:
+    def work(numbers: range) -> None:
+        own = GalleryStore(folder, KEY)
+        for n in numbers:
+            add(own, enrolment(n, FACES[n : n + 1]))
+
+    threads = [threading.Thread(target=work, args=(range(n, n + 8),)) for n in (0, 8, 16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ids(store)) == sorted(f"person-{n}" for n in range(24))
+    assert load(store).generation == 24
+
+
+def test_reader_beside_a_writer_always_sees_a_whole_gallery(
+    store: GalleryStore, folder: Path
+) -> None:
+    add(store, ADA)
+    over = threading.Event()
+    sizes: list[int] = []
+
+    def read() -> None:
+        own = GalleryStore(folder, KEY)
+        while not over.is_set():
+            sizes.append(len(ids(own)))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for n in range(10, 25):
+        add(store, enrolment(n, FACES[n : n + 1]))
+    over.set()
+    thread.join()
+    assert sizes == sorted(sizes)
+
+
+def test_content_of_another_version_is_refused_with_a_remedy(
+    store: GalleryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(store, ADA)
+    for content in ("[]", "{}", '{"people": [{}], "tombstones": []}', '{"people": []}'):
+        with monkeypatch.context() as patched:
+            patched.setattr(json, "loads", lambda _, c=content: json.JSONDecoder().decode(c))
+            with pytest.raises(GalleryError, match="another version"):
+                load(store)
+
+
+def test_gallery_from_the_store_equals_one_built_without(store: GalleryStore) -> None:
+    add(store, ADA, BEN, CAT)
+    stored = load(store)
+    built = build_gallery(
+        stored.admission,
+        stored.templates.matrix,
+        generation=1,
+        calibration=CALIBRATION,
+        index_factory=ExactIndex,
+    )
+    plain = gallery_of([ADA, BEN, CAT])
+    for embedding in FACES[:10]:
+        found, expected = (match(probe(embedding), g, NOW, 3) for g in (built, plain))
+        assert [c.person_id for c in found] == [c.person_id for c in expected]

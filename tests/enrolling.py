@@ -1,0 +1,51 @@
+"""Demo enrolments the user's way, without the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event
+
+from edge_app.adapters.cameras import parse_source
+from edge_app.adapters.clock import SystemClock
+from edge_app.app import Home
+from edge_app.config import Config
+from edge_app.core.liveness import Ask
+from edge_app.enrol import Applicant, EnrolmentResult, consent_notice, enrol_person
+from edge_app.records import LawfulBasis
+
+NAME = "Zebedee Quux"
+"""A name that occurs nowhere else, so that it can be searched for."""
+
+
+class SilentGuide:
+    def ask(self, ask: Ask) -> None:
+        pass
+
+    def hint(self, text: str) -> None:
+        pass
+
+    def progress(self, done: int, total: int) -> None:
+        pass
+
+
+def enrol_pictures(
+    config: Config, home: Home, paths: Sequence[Path], name: str = NAME
+) -> EnrolmentResult:
+    applicant = Applicant(name, "friend", config.purpose, LawfulBasis.EXPLICIT_CONSENT)
+    return enrol_person(
+        config,
+        home,
+        applicant,
+        consent_notice(config, config.purpose, "en"),
+        sources=[parse_source(str(path)) for path in paths],
+        demo=True,
+        guide=SilentGuide(),
+        clock=SystemClock(),
+        stop=Event(),
+    )
+
+
+def enrol_portraits(config: Config, home: Home, media: Path) -> EnrolmentResult:
+    """The person of the demo, from the two portraits that the demo uses."""
+    return enrol_pictures(config, home, [media / "enrolled-1.jpg", media / "enrolled-2.jpg"])
