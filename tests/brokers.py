@@ -1,0 +1,87 @@
+"""A real mosquitto on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from edge_app.adapters.mqtt import BrokerAddress
+
+PASSWORD = "not-in-any-log-7f3a"  # noqa: S105 - for brokers that live as long as a test
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class Mosquitto:
+    """The real broker, on loopback, with a password and with persistence."""
+
+    protocol = "MQTT 5"
+
+    def __init__(self, folder: Path, extra: str = "") -> None:
+        folder.mkdir()
+        self.port = free_port()
+        self.address = BrokerAddress("127.0.0.1", self.port, False, "user", PASSWORD)
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        # Debian puts it where users have no path to it.
+        program = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
+        if program is None:
+            pytest.fail("mosquitto is missing: run `sudo apt install mosquitto`")
+        self._program = program
+        subprocess.run(
+            ["mosquitto_passwd", "-c", "-b", folder / "users", "user", PASSWORD],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        (folder / "conf").write_text(
+            f"listener {self.port} 127.0.0.1\n"
+            f"allow_anonymous false\npassword_file {folder / 'users'}\n"
+            f"persistence true\npersistence_location {folder}/\n"
+            + ("user root\n" if os.geteuid() == 0 else "")
+            + extra
+        )
+
+    def start(self) -> None:
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._program, "-c", str(self._folder / "conf")], stdout=log, stderr=log
+            )
+        deadline_s = time.monotonic() + 20
+        while not self._listens():
+            assert time.monotonic() < deadline_s, "mosquitto does not listen"
+            time.sleep(0.02)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _listens(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
