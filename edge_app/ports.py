@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from edge_app.records import (
     Alert,
     ClockState,
-    Float32Array,
     Frame,
     FrameOrigin,
     HudView,
@@ -54,19 +53,6 @@ class TensorModel(Protocol):
     def sha256(self) -> str: ...
 
     def __call__(self, tensor: NDArray[Any]) -> tuple[NDArray[Any], ...]: ...
-
-
-class SearchIndex(Protocol):
-    """Finds the nearest templates. Rows are numbered 0 to `len(index) - 1`."""
-
-    def __len__(self) -> int: ...
-
-    def search(self, embedding: Float32Array, count: int) -> tuple[NDArray[Any], Float32Array]:
-        """(rows int64, similarities float32), both (min(count, len),), best first.
-
-        embedding: shape (dim,), unit length. Similarities are exact cosines.
-        """
-        ...
 
 
 class Indicator(Protocol):

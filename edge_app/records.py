@@ -357,6 +357,7 @@ class Alert:
     """A decided match, as it leaves the device (P8, P9): no image, embedding, name or place.
 
     alert_id: UUIDv7; removes duplicates after redelivery.
+    boot_id:  names one run of the program; `sequence` counts its alerts from 1.
     """
 
     alert_id: str

@@ -1,0 +1,250 @@
+"""The composition root: builds the parts from the configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+
+from edge_app.adapters.calibration_file import read_tails
+from edge_app.adapters.cameras import CameraSettings, SourceSpec, make_source
+from edge_app.adapters.cameras.picture import PictureLimits
+from edge_app.adapters.cameras.reopening import Backoff, ReopeningCamera
+from edge_app.adapters.cameras.replay import ReplayCamera, StillTiming
+from edge_app.adapters.gallery_store import GalleryStore
+from edge_app.adapters.index import IndexKind, IndexSettings, build_index
+from edge_app.adapters.indicator import LedIndicator, NoIndicator
+from edge_app.adapters.keys import KeySources, store_key, trusted_stations
+from edge_app.adapters.mqtt import (
+    BrokerAddress,
+    LinkSettings,
+    MqttPublisher,
+    PublisherSettings,
+    TlsFiles,
+    Topics,
+    parse_broker_url,
+)
+from edge_app.adapters.outbox import Outbox
+from edge_app.adapters.tflite import load_model, read_manifest
+from edge_app.config import Config
+from edge_app.core.calibrate import tail_for, threshold_for
+from edge_app.core.consent import IntendedUse
+from edge_app.core.gallery import (
+    Gallery,
+    IndexFactory,
+    build_gallery,
+    comparisons_per_search,
+)
+from edge_app.errors import ConfigError
+from edge_app.pipeline import Models, Rules
+from edge_app.ports import Clock
+
+_log = logging.getLogger(__name__)
+
+_FEWEST_COMPARISONS = 25
+"""A threshold is calibrated for at least so many templates, so that it does not move with
+every enrolment in a small gallery."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder with one device's state, and where its keys come from."""
+
+    folder: Path
+    key_file: Path | None
+
+    @property
+    def keys(self) -> KeySources:
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        return KeySources(
+            home=self.folder,
+            credentials_folder=Path(credentials) if credentials else None,
+            store_key_file=self.key_file,
+            station_key_file=None,
+        )
+
+    @property
+    def outbox_path(self) -> Path:
+        return self.folder / "outbox.sqlite"
+
+    def store(self) -> GalleryStore:
+        """The encrypted gallery. Raises KeyFileError."""
+        return GalleryStore(self.folder / "store", store_key(self.keys))
+
+
+def protect_memory() -> None:
+    """Keeps templates in this process's memory out of core dumps (P5).
+
+    Not PR_SET_DUMPABLE, which would close /proc/self/fd, and with it sealed memory, to us too.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+# ------------------------------------------------------------------------------- parts
+
+
+def models_dir() -> Path:
+    """Where the networks are: inside the installed package, or beside it in a checkout."""
+    packaged = Path(str(files("edge_app"))) / "_models"
+    return packaged if packaged.is_dir() else packaged.parents[1] / "models"
+
+
+def load_models(config: Config) -> Models:
+    """Loads and checks the networks. Raises ModelError."""
+    folder, threads = models_dir(), config.model_threads
+    names = {config.scan.tile_detector, config.scan.follow_detector}
+    return Models(
+        detectors={name: load_model(folder, name, threads=threads) for name in sorted(names)},
+        mesh=load_model(folder, "facemesh", threads=threads),
+        embedder=load_model(folder, config.embedder, threads=threads),
+    )
+
+
+def embedder_sha256(config: Config) -> str:
+    """The configured embedder's hash, without loading it. Raises ModelError."""
+    return read_manifest(models_dir()).models[config.embedder].sha256
+
+
+def make_rules(config: Config) -> Rules:
+    """The pipeline's rules, as configured."""
+    return Rules(
+        purpose=config.purpose,
+        scan=config.scan,
+        tracking=config.tracking,
+        attention=config.attention,
+        quality=config.quality,
+        decision=config.decision,
+        **config.look.model_dump(),
+    )
+
+
+def index_factory(config: Config) -> IndexFactory:
+    """Builds the search index that the configuration names."""
+    settings = IndexSettings(**config.index.model_dump())
+    return partial(build_index, kind=IndexKind(config.match.index), settings=settings)
+
+
+def intended_use(config: Config, home: Home, model_sha256: str) -> IntendedUse:
+    """What this device may use templates for (P2). Raises KeyFileError."""
+    return IntendedUse(config.purpose, model_sha256, trusted_stations(home.folder))
+
+
+def open_gallery(config: Config, home: Home, model_sha256: str, clock: Clock) -> Gallery:
+    """The gallery of everyone who may be recognised now, with the threshold that holds for it.
+
+    Raises GalleryError, KeyFileError, or CalibrationError when the configured FPIR cannot be
+    met at this gallery's size (P8).
+    """
+    stored = home.store().load(intended_use(config, home, model_sha256), now=clock.now())
+    for fault, people in stored.admission.left_out_by_fault.items():
+        _log.warning("left out %d of the gallery: %s", people, fault.value)
+    tail = tail_for(read_tails(models_dir() / "calibration" / "impostor_tail.json"), model_sha256)
+    comparisons = max(comparisons_per_search(stored.admission.enrolments), _FEWEST_COMPARISONS)
+    return build_gallery(
+        stored.admission,
+        stored.templates.matrix,
+        generation=stored.generation,
+        calibration=threshold_for(tail, config.match.target_fpir, comparisons),
+        index_factory=index_factory(config),
+    )
+
+
+def make_camera(
+    config: Config,
+    specs: Sequence[SourceSpec],
+    *,
+    still_s: float,
+    realtime: bool,
+    clock: Clock,
+    stop: threading.Event,
+) -> ReplayCamera | ReopeningCamera:
+    """The frame source, with its indicator if it is a live one (P7). Raises CameraError."""
+    camera = config.camera
+    led = config.indicator.led
+    return make_source(
+        specs,
+        settings=CameraSettings(
+            width_px=camera.width_px,
+            height_px=camera.height_px,
+            fps=round(camera.fps),
+            timeout_s=camera.timeout_s,
+            max_jpeg_bytes=camera.max_jpeg_bytes,
+            pictures=PictureLimits(
+                min_side_px=camera.min_side_px,
+                max_pixels=camera.max_pixels,
+                fit_width_px=camera.width_px,
+                fit_height_px=camera.height_px,
+            ),
+            stills=StillTiming(still_s=still_s, fps=config.replay.fps),
+            backoff=Backoff(
+                first_s=camera.reopen_first_s,
+                factor=camera.reopen_factor,
+                longest_s=camera.reopen_longest_s,
+                jitter=camera.reopen_jitter,
+            ),
+        ),
+        indicator=LedIndicator(Path(led)) if led else NoIndicator(),
+        clock=clock,
+        realtime=realtime,
+        stop_event=stop,
+    )
+
+
+def link_settings(config: Config) -> LinkSettings:
+    return LinkSettings(
+        connect_timeout_s=config.mqtt.connect_timeout_s, keepalive_s=config.mqtt.keepalive_s
+    )
+
+
+def broker(config: Config, url: str) -> tuple[BrokerAddress, TlsFiles | None]:
+    """The broker at `url` with the configured password and TLS files. Raises ConfigError."""
+    address = parse_broker_url(url)
+    mqtt = config.mqtt
+    if mqtt.password_file:
+        address = replace(address, password=_read_secret(Path(mqtt.password_file)))
+    tls = TlsFiles(_path(mqtt.ca_file), _path(mqtt.certificate_file), _path(mqtt.key_file))
+    return address, tls if address.tls else None
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"mqtt.password_file: cannot read {path}: {error}") from error
+
+
+def make_publisher(config: Config, url: str, outbox: Outbox, topics: Topics) -> MqttPublisher:
+    """Delivers the outbox to the broker at `url`, once started. Raises ConfigError."""
+    address, tls = broker(config, url)
+    mqtt = config.mqtt
+    return MqttPublisher(
+        outbox,
+        address=address,
+        tls=tls,
+        topics=topics,
+        link=link_settings(config),
+        settings=PublisherSettings(
+            max_inflight=mqtt.max_inflight,
+            ack_timeout_s=mqtt.ack_timeout_s,
+            poll_interval_s=mqtt.poll_interval_s,
+            backoff_min_s=mqtt.backoff_min_s,
+            backoff_max_s=mqtt.backoff_max_s,
+            session_expiry_s=mqtt.session_expiry_s,
+            will_delay_s=mqtt.will_delay_s,
+        ),
+    )
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot: the run that a monotonic clock belongs to."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()

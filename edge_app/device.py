@@ -1,0 +1,305 @@
+"""A running device: camera thread, pipeline, display, outbox and publisher, and their signals."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from types import FrameType
+
+from edge_app.adapters.cameras.reopening import ReopeningCamera
+from edge_app.adapters.events import new_alert_id
+from edge_app.adapters.keys import site_key, store_key, subject_ref
+from edge_app.adapters.mailbox import CameraThread, Mailbox
+from edge_app.adapters.mqtt import MqttPublisher, Topics
+from edge_app.adapters.outbox import Outbox
+from edge_app.adapters.sinks import OutboxSink, TeeSink
+from edge_app.adapters.stopwatch import TOTAL, LapStopwatch, StageTime
+from edge_app.app import Home, boot_id, load_models, make_publisher, make_rules, open_gallery
+from edge_app.config import Config
+from edge_app.core.gallery import Gallery
+from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, spoken_text
+from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
+from edge_app.ports import AlertSink, Clock, Display, FrameSource, Speaker
+from edge_app.records import Alert, Frame, HudView
+
+CAMERA_LOST = "camera lost"
+_STORE_CHECK_S = 1.0
+
+
+class AlertMaker:
+    """Turns sightings into alerts: pseudonym, threshold and proof of consent, nothing more (P9)."""
+
+    def __init__(self, config: Config, home: Home, models: Models, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._model_id = f"{models.embedder.name}@{models.embedder.sha256[:12]}"
+        self._site_key = site_key(store_key(home.keys))
+        # One run of the program: with the sequence, it orders a device's alerts.
+        self._boot_id = secrets.token_hex(16)
+        self._sequence = count(1)
+
+    def alert(self, sighting: Sighting, gallery: Gallery) -> Alert | None:
+        """The alert, or None if the person left the gallery since the frame."""
+        person = gallery.enrolment(sighting.candidate.person_id)
+        if person is None:
+            return None
+        now = self._clock.now()
+        config, calibration = self._config, gallery.calibration
+        return Alert(
+            alert_id=new_alert_id(int(now.timestamp() * 1000), secrets.token_bytes(10)),
+            site=config.site,
+            device=config.device,
+            purpose=config.purpose,
+            subject_ref=subject_ref(self._site_key, config.site, person.person_id),
+            consent_record_id=person.consent.record.record_id,
+            score=round(sighting.candidate.similarity, 4),
+            threshold=round(calibration.threshold, 4),
+            target_fpir=calibration.target_fpir,
+            model_id=self._model_id,
+            gallery_generation=gallery.generation,
+            tracklet_frames=sighting.tracklet_frames,
+            tracklet_s=round(sighting.tracklet_s, 3),
+            time=now,
+            expiry_time=now + timedelta(seconds=config.mqtt.alert_expiry_s),
+            sequence=next(self._sequence),
+            clock_state=self._clock.state(),
+            boot_id=self._boot_id,
+            demo=person.consent.record.demo,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where a run's results go. `broker_url`: empty for none; alerts then wait in the outbox."""
+
+    display: Display
+    speaker: Speaker
+    sinks: tuple[AlertSink, ...]
+    broker_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run did: counts and times, nothing of anybody (P1).
+
+    alert_times_s: the frame times of the alerts, on the source's own clock.
+    """
+
+    frames: int
+    dropped: int
+    undecodable: int
+    seconds: float
+    fps: float
+    faces_detected: int
+    faces_embedded: int
+    alerts: int
+    alert_times_s: tuple[float, ...]
+    pending_alerts: int
+    rejections: dict[str, int]
+    p50_ms: float
+    p95_ms: float
+    stages: dict[str, StageTime]
+
+
+class Device:
+    """One camera, one gallery, one pipeline, joined. `run` once."""
+
+    def __init__(
+        self,
+        config: Config,
+        home: Home,
+        *,
+        source: FrameSource,
+        lossless: bool,
+        outputs: Outputs,
+        clock: Clock,
+        stop: threading.Event,
+    ) -> None:
+        """Loads and checks everything that can be checked before the camera opens.
+
+        lossless: no frame may be dropped; for replays that run as fast as they are read.
+        stop:     ends the run when set, from any thread.
+
+        Raises ModelError, GalleryError, CalibrationError or StorageError.
+        """
+        self._config = config
+        self._home = home
+        self._source = source
+        self._outputs = outputs
+        self._clock = clock
+        self._stop = stop
+        self._rules = make_rules(config)
+        self._models = load_models(config)
+        self._stopwatch = LapStopwatch()
+        self._pipeline = Pipeline(self._rules, self._models, self._stopwatch)
+        self._state = State(self._rules)
+        self._store = home.store()
+        self._store_seen = self._store.fingerprint()
+        self._gallery = self._open_gallery()
+        self._alerts = AlertMaker(config, home, self._models, clock)
+        self._present = PresentSettings(
+            unsure_margin=config.hud.unsure_margin,
+            ahead_share=config.hud.ahead_share,
+            max_people=config.hud.max_people,
+        )
+        self._mailbox = Mailbox(lossless=lossless)
+        self._camera = CameraThread(source=source, mailbox=self._mailbox, stop_event=stop)
+        self._frames = 0
+        self._alert_times_s: list[float] = []
+        self._last_view = HudView((), "")
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """The wearer asks "who is this?". Safe from any thread and from signal handlers."""
+        self._asked.set()
+
+    def run(self) -> RunSummary:
+        """Runs until the source ends or `stop` is set.
+
+        Raises CameraError, IndicatorError, DeliveryError or StorageError.
+        """
+        topics = Topics(self._config.site, self._config.device)
+        outbox = Outbox(
+            self._home.outbox_path,
+            max_alerts=self._config.outbox.max_alerts,
+            boot_id=boot_id(),
+            clock=self._clock,
+        )
+        with ExitStack() as stack:
+            stack.callback(outbox.close)
+            publisher = None
+            if self._outputs.broker_url:
+                publisher = make_publisher(self._config, self._outputs.broker_url, outbox, topics)
+                publisher.start()
+            sink = TeeSink((OutboxSink(outbox, topic=topics.match), *self._outputs.sinks))
+            stack.callback(self._outputs.display.close)
+            stack.callback(self._outputs.speaker.close)
+            started_s = self._clock.monotonic_s()
+            self._camera.start()
+            try:
+                self._loop(sink)
+            finally:
+                self._camera.stop(timeout_s=5.0)
+                seconds = self._clock.monotonic_s() - started_s
+                pending = _drain(publisher, self._config.mqtt.drain_s)
+            return self._summary(seconds, outbox.counts().pending if pending is None else pending)
+
+    def _loop(self, sink: AlertSink) -> None:
+        checked_s = self._clock.monotonic_s()
+        while not self._stop.is_set() and not self._mailbox.ended:
+            frame = self._mailbox.get(timeout_s=0.2)
+            if self._clock.monotonic_s() - checked_s >= _STORE_CHECK_S:
+                checked_s = self._clock.monotonic_s()
+                self._follow_store()
+            if frame is not None:
+                self._step(frame, sink)
+            elif self._camera_lost():
+                self._show(HudView((), CAMERA_LOST))
+
+    def _step(self, frame: Frame, sink: AlertSink) -> None:
+        if self._asked.is_set():
+            self._asked.clear()
+            self._state.ask(frame.time_s, self._rules)
+        self._stopwatch.start_frame()
+        result = self._pipeline.process(frame, self._state, self._gallery, self._clock.now())
+        view = self._view(result, frame)
+        self._show(view)
+        for sighting in result.sightings:
+            alert = self._alerts.alert(sighting, self._gallery)
+            if alert is not None:
+                sink.put(alert)
+                self._alert_times_s.append(round(frame.time_s, 3))
+                self._outputs.speaker.say(spoken_text(view.lines, self._config.hud.language))
+        self._stopwatch.lap("present")
+        self._stopwatch.end_frame()
+        self._frames += 1
+
+    def _view(self, result: FrameResult, frame: Frame) -> HudView:
+        faces = []
+        for seen in result.recognised:
+            person = self._gallery.enrolment(seen.person_id)
+            if person is not None:
+                faces.append(
+                    RecognisedFace(
+                        seen.person_id,
+                        person.name,
+                        person.relation,
+                        seen.box_px.centre[0],
+                        seen.similarity,
+                    )
+                )
+        return hud_view(
+            faces,
+            frame_width_px=frame.width_px,
+            threshold=self._gallery.calibration.threshold,
+            status="",
+            language=self._config.hud.language,
+            settings=self._present,
+        )
+
+    def _show(self, view: HudView) -> None:
+        if view != self._last_view:
+            self._last_view = view
+            self._outputs.display.show(view)
+
+    def _camera_lost(self) -> bool:
+        return isinstance(self._source, ReopeningCamera) and self._source.lost
+
+    def _follow_store(self) -> None:
+        """Takes over enrolments and revocations that another process made, between two frames."""
+        seen = self._store.fingerprint()
+        if seen != self._store_seen:
+            self._store_seen = seen
+            self._gallery = self._open_gallery()
+
+    def _open_gallery(self) -> Gallery:
+        return open_gallery(self._config, self._home, self._models.embedder.sha256, self._clock)
+
+    def _summary(self, seconds: float, pending_alerts: int) -> RunSummary:
+        stages = dict(self._stopwatch.report())
+        total = stages.get(TOTAL, StageTime(0.0, 0.0, 0))
+        return RunSummary(
+            frames=self._frames,
+            dropped=self._mailbox.dropped,
+            undecodable=self._source.undecodable,
+            seconds=round(seconds, 2),
+            fps=round(self._frames / seconds, 1) if seconds > 0 else 0.0,
+            faces_detected=self._state.faces_detected,
+            faces_embedded=self._state.faces_embedded,
+            alerts=len(self._alert_times_s),
+            alert_times_s=tuple(self._alert_times_s),
+            pending_alerts=pending_alerts,
+            rejections={str(k): v for k, v in sorted(self._state.rejections.items())},
+            p50_ms=total.p50_ms,
+            p95_ms=total.p95_ms,
+            stages=stages,
+        )
+
+
+def _drain(publisher: MqttPublisher | None, timeout_s: float) -> int | None:
+    return None if publisher is None else publisher.close(timeout_s)
+
+
+@contextmanager
+def stop_on_signals(stop: threading.Event, ask: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run in order; SIGUSR1 asks "who is this?"."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    def asked(_signal: int, _frame: FrameType | None) -> None:
+        ask()
+
+    handlers = {signal.SIGINT: end, signal.SIGTERM: end, signal.SIGUSR1: asked}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

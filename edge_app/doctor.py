@@ -1,0 +1,180 @@
+"""`familiar doctor`: one line for each part that has to work, and what to do where it does not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from edge_app.adapters.cameras import parse_source
+from edge_app.adapters.indicator import LedIndicator
+from edge_app.adapters.mqtt import Topics, check_broker
+from edge_app.adapters.sealed import disk_swaps
+from edge_app.app import (
+    Home,
+    broker,
+    intended_use,
+    link_settings,
+    load_models,
+    make_camera,
+    open_gallery,
+)
+from edge_app.config import Config
+from edge_app.errors import EdgeAppError
+from edge_app.evaluation.bench import machine
+from edge_app.ports import Clock
+from edge_app.records import ClockState
+
+
+class Health(StrEnum):
+    WELL = "well"
+    WARNING = "warning"
+    FAULT = "fault"
+    NOT_USED = "not used"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. `detail` says what to do unless all is well."""
+
+    part: str
+    health: Health
+    detail: str
+
+
+def examine(
+    config: Config, home: Home, *, camera: str, broker_url: str, clock: Clock
+) -> Iterator[Finding]:
+    """Runs every check; each yields its finding as soon as it is known. Raises nothing."""
+    checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
+        ("runtime", _runtime),
+        ("models", lambda: _models(config)),
+        ("key", lambda: _key(home)),
+        ("gallery", lambda: _gallery(config, home, clock)),
+        ("camera", lambda: _camera(config, camera, clock)),
+        ("indicator", lambda: _indicator(config)),
+        ("broker", lambda: _broker(config, broker_url)),
+        ("clock", lambda: _clock(clock)),
+        ("swap", _swap),
+    )
+    for part, check in checks:
+        try:
+            yield check()
+        except EdgeAppError as error:
+            yield Finding(part, Health.FAULT, str(error))
+
+
+def _runtime() -> Finding:
+    here = machine()
+    packages = ", ".join(f"{name} {version}" for name, version in here.packages.items())
+    return Finding(
+        "runtime",
+        Health.WELL,
+        f"Python {here.python} on {here.cores} x {here.cpu} ({here.architecture}); {packages}",
+    )
+
+
+def _models(config: Config) -> Finding:
+    models = load_models(config)
+    names = [*models.detectors, models.mesh.name, models.embedder.name]
+    return Finding("models", Health.WELL, f"{', '.join(names)}: hashes and shapes as published")
+
+
+def _key(home: Home) -> Finding:
+    existed = (home.folder / "keys").is_dir()
+    home.store()
+    if home.keys.credentials_folder is not None or home.key_file is not None:
+        return Finding("key", Health.WELL, "the gallery's key is kept outside the home folder")
+    made = "was found in" if existed else "has been made in"
+    return Finding(
+        "key",
+        Health.WARNING,
+        f"the gallery's key {made} {home.folder / 'keys'}: whoever steals this storage has both; "
+        "on a device, keep it as a systemd credential (LoadCredentialEncrypted=store.key)",
+    )
+
+
+def _gallery(config: Config, home: Home, clock: Clock) -> Finding:
+    sha256 = load_models(config).embedder.sha256
+    stored = home.store().load(intended_use(config, home, sha256), now=clock.now())
+    gallery = open_gallery(config, home, sha256, clock)
+    left_out = len(stored.admission.left_out)
+    detail = (
+        f"{len(stored.admission.enrolments)} people for {config.purpose}, generation "
+        f"{gallery.generation}, threshold {gallery.calibration.threshold:.3f} for an FPIR of "
+        f"{gallery.calibration.target_fpir:g}"
+    )
+    if left_out:
+        return Finding(
+            "gallery",
+            Health.WARNING,
+            f"{detail}; {left_out} left out, see `familiar people list`",
+        )
+    return Finding("gallery", Health.WELL, detail)
+
+
+def _camera(config: Config, name: str, clock: Clock) -> Finding:
+    spec = parse_source(name)
+    if not spec.is_live:
+        return Finding("camera", Health.NOT_USED, "a replay is configured; nothing to check")
+    source = make_camera(
+        config, [spec], still_s=0.1, realtime=False, clock=clock, stop=threading.Event()
+    )
+    source.open()
+    try:
+        frame = source.read()
+    finally:
+        source.close()
+    if frame is None:
+        return Finding("camera", Health.FAULT, f"{source.description} gives no picture")
+    return Finding(
+        "camera",
+        Health.WELL,
+        f"{source.description} gives {frame.width_px} x {frame.height_px} pixels",
+    )
+
+
+def _indicator(config: Config) -> Finding:
+    if not config.indicator.led:
+        return Finding(
+            "indicator",
+            Health.WARNING,
+            "none is configured: bystanders see no light of ours; set indicator.led",
+        )
+    light = LedIndicator(Path(config.indicator.led))
+    light.turn_on()
+    light.turn_off()
+    return Finding("indicator", Health.WELL, f"{config.indicator.led} goes on and off")
+
+
+def _broker(config: Config, url: str) -> Finding:
+    if not url:
+        return Finding("broker", Health.NOT_USED, "none is configured: alerts wait in the outbox")
+    address, tls = broker(config, url)
+    probe = Topics(config.site, config.device).client_id + "-doctor"
+    spoken = check_broker(address, tls=tls, client_id=probe, link=link_settings(config))
+    return Finding("broker", Health.WELL, spoken)
+
+
+def _clock(clock: Clock) -> Finding:
+    shown = f"{clock.now():%Y-%m-%d %H:%M:%S} UTC"
+    if clock.state() is ClockState.SYNCHRONISED:
+        return Finding("clock", Health.WELL, f"{shown}, synchronised")
+    return Finding(
+        "clock",
+        Health.WARNING,
+        f"{shown}, not synchronised: consents are judged by it; enable systemd-timesyncd",
+    )
+
+
+def _swap() -> Finding:
+    swaps = disk_swaps()
+    if not swaps:
+        return Finding("swap", Health.WELL, "no swap on a disk: templates stay in memory")
+    return Finding(
+        "swap",
+        Health.WARNING,
+        f"{', '.join(swaps)}: templates could be written to it; run `swapoff -a`, or use zram",
+    )
