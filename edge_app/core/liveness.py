@@ -15,6 +15,10 @@ from enum import StrEnum
 from edge_app.records import Pose
 
 
+_SETTLING_STEPS = 5
+"""How many step times somebody has to come before the camera."""
+
+
 class Ask(StrEnum):
     """What the person is asked to do; left and right are their own."""
 
@@ -89,9 +93,16 @@ def advance(challenge: Challenge, pose: Pose, time_s: float, rule: LivenessRule)
     return Challenge(challenge.asks, done, time_s, rest_pitch_deg, state)
 
 
-def interrupted(challenge: Challenge) -> Challenge:
-    """The challenge after the face was lost, or another one came into view."""
-    if challenge.current is None or challenge.done == 0:
+def interrupted(challenge: Challenge, time_s: float, rule: LivenessRule) -> Challenge:
+    """The challenge after a frame without a face, or with several.
+
+    Before the first straight look people may take their time to sit down; after it, the face
+    that began has to stay.
+    """
+    if challenge.current is None:
+        return challenge
+    waited_s = time_s - challenge.since_s
+    if challenge.done == 0 and waited_s < _SETTLING_STEPS * rule.step_timeout_s:
         return challenge
     return _ended(challenge, ChallengeState.FAILED)
 

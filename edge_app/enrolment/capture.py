@@ -58,7 +58,6 @@ class Capture:
         self._limits = limits
         self._guide = guide
         self._probes: list[Probe] = []
-        self._frames = 0
         self._rejections: Counter[Rejection] = Counter()
 
     def replayed(self, source: FrameSource) -> tuple[Probe, ...]:
@@ -71,7 +70,6 @@ class Capture:
         source.open()
         try:
             while (frame := source.read()) is not None:
-                self._frames += 1
                 faces = self._faces(frame)
                 if len(faces) > 1:
                     raise EnrolmentError(
@@ -111,21 +109,21 @@ class Capture:
         challenge: Challenge | None = None
         asked: Ask | None = None
         while (frame := source.read()) is not None:
-            self._frames += 1
-            challenge = self._follow(frame, challenge or begin(turns, frame.time_s), rule)
-            if challenge.current is None:
-                break
-            if challenge.current is not asked:
+            challenge = challenge or begin(turns, frame.time_s)
+            if challenge.current is not None and challenge.current is not asked:
                 asked = challenge.current
                 self._guide.progress(challenge.done, len(challenge.asks))
                 self._guide.ask(asked)
+            challenge = self._follow(frame, challenge, rule)
+            if challenge.current is None:
+                break
         return challenge
 
     def _follow(self, frame: Frame, challenge: Challenge, rule: LivenessRule) -> Challenge:
         faces = self._faces(frame)
         if len(faces) != 1:
             self._guide.hint("one person only, please" if faces else LOOK_HERE)
-            return interrupted(challenge)
+            return interrupted(challenge, frame.time_s, rule)
         face, mesh = self._reader.aligned(frame.image_bgr, faces[0])
         fault = self._keep_if_good(frame, face, mesh)
         if fault is not None:

@@ -57,9 +57,10 @@ def test_the_other_turn_fails(ask: Ask) -> None:
 
 def test_a_lost_face_fails_once_the_challenge_has_begun() -> None:
     challenge = begin((Ask.LEFT, Ask.RIGHT), 0.0)
-    assert interrupted(challenge).state is ChallengeState.RUNNING
+    assert interrupted(challenge, 20.0, RULE).state is ChallengeState.RUNNING
+    assert interrupted(challenge, 60.0, RULE).state is ChallengeState.FAILED
     begun = play(challenge, POSES[Ask.STRAIGHT])
-    assert interrupted(begun).state is ChallengeState.FAILED
+    assert interrupted(begun, 1.1, RULE).state is ChallengeState.FAILED
 
 
 def test_pitch_counts_from_the_persons_own_rest() -> None:
