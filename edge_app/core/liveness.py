@@ -14,7 +14,6 @@ from enum import StrEnum
 
 from edge_app.records import Pose
 
-
 _SETTLING_STEPS = 5
 """How many step times somebody has to come before the camera."""
 
