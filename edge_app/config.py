@@ -276,7 +276,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "look.min_coherence": (0.0, 0.9),
     "look.encounter_gap_s": (1, 86_400),
     "look.asked_s": (1, 10),
-    "match.target_fpir": (1e-6, 0.02),
+    "match.target_fpir": (1e-7, 0.02),
     "index.trees": (1, 500),
     "index.min_recall": (0.9, 1),
     "index.sample_count": (20, 5000),

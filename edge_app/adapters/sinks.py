@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TextIO
 
@@ -53,6 +55,7 @@ class JsonLinesSink:
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError) as error:
+            _discard_rest(self._stream)
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise DeliveryError(
                 f"an alert could not be written to the output ({reason});"
@@ -87,3 +90,15 @@ def _try_all(actions: Sequence[Callable[[], None]]) -> None:
             failures.append(error)
     if failures:
         raise failures[0]
+
+
+def _discard_rest(stream: TextIO) -> None:
+    """Keeps the interpreter (3.11.2, not 3.11.7) from flushing a broken stream at exit.
+
+    What the buffer still holds cannot be delivered: its file descriptor becomes /dev/null.
+    """
+    with suppress(OSError, ValueError):
+        descriptor = stream.fileno()
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, descriptor)
+        os.close(null)

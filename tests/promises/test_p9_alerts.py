@@ -75,7 +75,7 @@ def test_the_pseudonym_is_the_sites_own(event: dict[str, object]) -> None:
 
 
 def test_a_device_that_cannot_meet_its_fpir_refuses_to_start(tmp_path: Path, media: Path) -> None:
-    config = make_config({"match": {"target_fpir": 1e-6}})
+    config = make_config({"match": {"target_fpir": 1e-7}})
     with pytest.raises(CalibrationError, match="target_fpir"):
         Device(
             config,

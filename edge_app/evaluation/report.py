@@ -1,0 +1,622 @@
+"""One self-contained HTML page per evaluation: figures, plots, worst errors.
+
+People appear by file name, which benchmarks publish; pictures only when asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.core.calibrate import fpir_at
+from edge_app.errors import ConfigError
+from edge_app.evaluation.detection import DetectionResult
+from edge_app.evaluation.files import read_picture, write_text
+from edge_app.evaluation.identification import FPIRS, Fusion, IdentificationResult
+from edge_app.evaluation.measures import (
+    NO_SCORE,
+    Float64Array,
+    Interval,
+    bootstrap_miss_rates,
+    operating_point,
+    poisson_interval,
+)
+from edge_app.evaluation.tail import TARGET_FPIRS, TailResult
+from edge_app.evaluation.verification import FAR, VerificationResult
+
+Result = VerificationResult | IdentificationResult | DetectionResult | TailResult
+
+_WORST: Final = 12
+_CURVE_RESAMPLES: Final = 400
+_SEED: Final = 1
+_THUMBNAIL_PX: Final = 96
+
+_BLUE, _ORANGE, _GREY = "#1f5fa8", "#d2691e", "#5b6570"
+_STYLE: Final = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.edgecolor": "#8a939c",
+    "axes.labelcolor": "#333b44",
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e7eb",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#5b6570",
+    "ytick.color": "#5b6570",
+    "legend.frameon": False,
+    "svg.hashsalt": "familiar",  # the same numbers make the same file
+}
+
+_CSS: Final = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #20272e; background: #f5f6f8; margin: 0; }
+main { max-width: 1060px; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.7rem; margin: 0 0 .25rem; }
+h2 { font-size: 1.15rem; margin: 2.25rem 0 .5rem; }
+p { max-width: 46rem; margin: .4rem 0; }
+.about { color: #5b6570; overflow-wrap: anywhere; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: .75rem;
+  margin: 1.5rem 0; padding: 0; }
+.cards div, figure { background: #fff; border: 1px solid #dfe3e8; border-radius: 8px; }
+.cards div { padding: .8rem 1rem; }
+.cards dt { color: #5b6570; font-size: .84rem; }
+.cards dd { margin: 0; font-size: 1.45rem; font-weight: 650; font-variant-numeric: tabular-nums; }
+.cards small { display: block; font-size: .8rem; font-weight: 400; color: #5b6570; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(480px, 100%), 1fr));
+  gap: .75rem; }
+figure { margin: 0; padding: .75rem; }
+figure img { width: 100%; height: auto; display: block; }
+figcaption { color: #5b6570; font-size: .84rem; padding: .35rem .35rem 0; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; background: #fff; border: 1px solid #dfe3e8; width: 100%;
+  font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid #eceff2; }
+th { background: #eef1f4; font-weight: 600; }
+td img { height: 64px; border-radius: 4px; vertical-align: middle; margin-right: .5rem; }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One headline number: "99.3 %", with its interval or other context below."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Plot:
+    svg: bytes
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Cells are plain text; the columns in `pictures` name pictures."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    pictures: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    title: str
+    about: str
+    figures: tuple[Figure, ...]
+    plots: tuple[_Plot, ...]
+    tables: tuple[_Table, ...]
+    limits: str
+
+
+def figures(result: Result) -> tuple[Figure, ...]:
+    """The headline numbers of a result, for the page and for the terminal."""
+    match result:
+        case VerificationResult():
+            return _verification_figures(result)
+        case IdentificationResult():
+            return _identification_figures(result)
+        case DetectionResult():
+            return _detection_figures(result)
+        case TailResult():
+            return _tail_figures(result)
+
+
+def write_report(result: Result, path: Path, *, pictures: Path | None) -> None:
+    """Writes a result's page. pictures: the folder to show faces from; None shows names only.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+        StorageError: the page cannot be written.
+    """
+    match result:
+        case VerificationResult():
+            page = _verification_page(result)
+        case IdentificationResult():
+            page = _identification_page(result)
+        case DetectionResult():
+            page = _detection_page(result)
+        case TailResult():
+            page = _tail_page(result)
+    write_text(path, _html(page, pictures))
+
+
+def _verification_figures(result: VerificationResult) -> tuple[Figure, ...]:
+    low, high = result.tar_ci95
+    return (
+        Figure("Accuracy", _percent(result.accuracy), _interval(result.accuracy_ci95)),
+        Figure(f"TAR at FAR {FAR:g}", _percent(1 - result.point.miss_rate), _interval((low, high))),
+        Figure("Pairs", f"{len(result.pairs)}", f"{result.same.sum()} of the same person"),
+        Figure("No face found", f"{len(result.unread)}", f"of {result.pictures} pictures"),
+    )
+
+
+def _identification_figures(result: IdentificationResult) -> tuple[Figure, ...]:
+    rates = tuple(
+        Figure(
+            f"FNIR at FPIR {_percent(fpir, 1)}",
+            _percent(point.miss_rate),
+            f"{_interval(ci)}, threshold {point.threshold:.3f}",
+        )
+        for fpir, point, ci in zip(FPIRS, result.points, result.misses_ci95, strict=True)
+    )
+    searches = f"{result.own.size} + {result.non_mated.size}"
+    return (
+        Figure("Rank 1", _percent(result.rank1), _interval(result.rank1_ci95)),
+        *rates,
+        Figure("Enrolled people", f"{len(result.people)}", _enrolled(result)),
+        Figure("Searches", searches, "mated + non-mated"),
+        Figure("No face found", f"{len(result.unread)}", "pictures"),
+    )
+
+
+def _detection_figures(result: DetectionResult) -> tuple[Figure, ...]:
+    low, high = poisson_interval(result.false_detections)
+    recalls = tuple(
+        Figure(
+            f"Recall at {width} px",
+            "-" if bin_.recall is None else _percent(bin_.recall),
+            f"{bin_.name} px: {bin_.found} of {bin_.faces}; {_interval(bin_.recall_ci95)}",
+        )
+        for width in (40, 60, 120)
+        for bin_ in result.bins
+        if bin_.from_px <= width < bin_.to_px
+    )
+    per_frame = (low / result.frames, high / result.frames)
+    return (
+        *recalls,
+        Figure(
+            "False detections per frame",
+            f"{result.false_detections / result.frames:.4f}",
+            f"{result.false_detections} in {result.frames} frames; "
+            f"95 %: {per_frame[0]:.4f} to {per_frame[1]:.4f}",
+        ),
+    )
+
+
+def _tail_figures(result: TailResult) -> tuple[Figure, ...]:
+    return (
+        Figure("Comparisons", f"{result.tail.comparisons:,}", f"{result.people} people"),
+        Figure("Tail begins at", f"{result.tail.u:.3f}", f"{result.tail.tail_fraction:.2%} above"),
+        Figure("Scale", f"{result.tail.scale:.4f}", f"shape {result.tail.shape:.3f}"),
+        Figure("No face found", f"{result.undetected}", f"of {result.pictures} pictures"),
+    )
+
+
+def _verification_page(result: VerificationResult) -> _Page:
+    genuine, impostor = result.scores[result.same], result.scores[~result.same]
+    order = np.argsort(result.scores, kind="stable")
+    misses = [int(i) for i in order if result.same[i]][:_WORST]
+    alarms = [int(i) for i in order[::-1] if not result.same[i]][:_WORST]
+
+    def rows(indices: list[int]) -> list[tuple[str, ...]]:
+        chosen = [(result.pairs[i], float(result.scores[i])) for i in indices]
+        return [(_score(score), pair.left, pair.right) for pair, score in chosen]
+
+    columns = ("score", "left", "right")
+    return _Page(
+        title="Verification",
+        about=_about(result.embedder, result.model_sha256),
+        figures=_verification_figures(result),
+        plots=(
+            _draw(
+                lambda axes: _error_curve(axes, genuine, np.arange(genuine.size), impostor, (FAR,)),
+                "Detection error trade-off",
+                "Misses over false matches, on logarithmic axes. Band: 95 % of bootstrap "
+                "resamples of pairs.",
+            ),
+            _draw(
+                lambda axes: _histogram(
+                    axes,
+                    (("same person", genuine, _BLUE), ("different people", impostor, _ORANGE)),
+                    ((result.point.threshold, f"FAR {FAR:g}"),),
+                ),
+                "Comparison scores",
+                "Cosine of the two embeddings. It is not a probability.",
+            ),
+        ),
+        tables=(
+            _Table("Least alike pairs of one person", columns, rows(misses), frozenset({1, 2})),
+            _Table("Most alike pairs of two people", columns, rows(alarms), frozenset({1, 2})),
+        ),
+        limits=_LFW_LIMITS,
+    )
+
+
+def _identification_page(result: IdentificationResult) -> _Page:
+    returned, strangers = result.returned, result.non_mated
+    worst = np.lexsort((result.own, returned))[:_WORST]
+    alarms = np.argsort(-strangers, kind="stable")[:_WORST]
+    misses = [
+        (
+            _score(float(result.own[i])),
+            "yes" if returned[i] > NO_SCORE else "no",
+            result.split.mated[i],
+            result.split.gallery[result.people[result.mated_person[i]]][0],
+        )
+        for i in worst
+    ]
+    false = [
+        (
+            _score(float(strangers[i])),
+            result.split.non_mated[i],
+            result.split.gallery[result.people[result.nearest[i]]][0],
+        )
+        for i in alarms
+    ]
+    marks = tuple(
+        (point.threshold, f"FPIR {_percent(fpir, 1)}")
+        for fpir, point in zip(FPIRS, result.points, strict=True)
+    )
+    return _Page(
+        title=f"Open-set identification, {_enrolled(result)}",
+        about=_about(result.embedder, result.model_sha256),
+        figures=_identification_figures(result),
+        plots=(
+            _draw(
+                lambda axes: _error_curve(
+                    axes, returned, result.mated_person, strangers, FPIRS, identification=True
+                ),
+                "FNIR over FPIR",
+                "Enrolled people missed over strangers taken for someone. Band: 95 % of "
+                "bootstrap resamples of people, the gallery fixed.",
+            ),
+            _draw(
+                lambda axes: _histogram(
+                    axes,
+                    (
+                        ("enrolled, own templates", result.own, _BLUE),
+                        ("strangers, best of all", strangers, _ORANGE),
+                    ),
+                    marks,
+                ),
+                "Best scores of searches",
+                "Cosine with the best template. It is not a probability.",
+            ),
+        ),
+        tables=(
+            _Table(
+                "Enrolled people with the lowest scores",
+                ("own score", "came first", "probe", "enrolled"),
+                misses,
+                frozenset({2, 3}),
+            ),
+            _Table(
+                "Strangers with the highest scores",
+                ("score", "stranger", "taken for"),
+                false,
+                frozenset({1, 2}),
+            ),
+        ),
+        limits=_LFW_LIMITS,
+    )
+
+
+def _detection_page(result: DetectionResult) -> _Page:
+    rows = [
+        (
+            f"{bin_.name} px",
+            f"{bin_.faces}",
+            f"{bin_.found}",
+            "-" if bin_.recall is None else _percent(bin_.recall),
+            _interval(bin_.recall_ci95),
+        )
+        for bin_ in result.bins
+    ]
+    scenes = [(name, f"{missed}", f"{false}") for name, missed, false in result.worst[:_WORST]]
+    return _Page(
+        title="Detection",
+        about=f"{result.frames} composed scenes with {result.faces} faces, searched as a device "
+        "searches its first frame. A face's width is that of its mesh, ear to ear.",
+        figures=_detection_figures(result),
+        plots=(
+            _draw(
+                lambda axes: _recall(axes, result),
+                "Recall by face width",
+                "Share of faces found. Bars: 95 % Wilson intervals.",
+            ),
+        ),
+        tables=(
+            _Table("By width", ("width", "faces", "found", "recall", "interval"), rows),
+            _Table("Scenes with most errors", ("scene", "missed", "false"), scenes),
+        ),
+        limits="The scenes are composed: portraits pasted on made-up backgrounds without "
+        "shoulders or hands. Real streets hold other things that resemble faces.",
+    )
+
+
+def _tail_page(result: TailResult) -> _Page:
+    thresholds = [
+        (
+            _percent(entry.target_fpir, 1),
+            f"{entry.gallery}",
+            "refused" if entry.threshold is None else f"{entry.threshold:.3f}",
+            "" if entry.ci95 is None else f"{entry.ci95[0]:.3f} to {entry.ci95[1]:.3f}",
+        )
+        for entry in result.thresholds
+    ]
+    held_out = [
+        (
+            _percent(entry.target_fpir, 1),
+            f"{entry.gallery}",
+            _percent(entry.measured_fpir, 2),
+            f"{_percent(entry.spread[0], 2)} to {_percent(entry.spread[1], 2)}",
+            f"{entry.trials} x {entry.probes}",
+        )
+        for entry in result.held_out
+    ]
+    plots = [
+        _draw(
+            lambda axes: _tail_fit(axes, result),
+            "Strangers' scores",
+            "Share of comparisons at or above a score, and the fitted tail.",
+        )
+    ]
+    if result.held_out:
+        plots.append(
+            _draw(
+                lambda axes: _extrapolation(axes, result),
+                "Does it hold for other people?",
+                "FPIR in galleries of people that the tail was not fitted on. Dashed: the "
+                "target. Bars: the middle 80 % of the trials.",
+            )
+        )
+    return _Page(
+        title="Impostor tail",
+        about=f"{result.tail.data}. Model {result.tail.model_sha256[:12]}.",
+        figures=_tail_figures(result),
+        plots=tuple(plots),
+        tables=(
+            _Table("Thresholds", ("FPIR", "templates", "threshold", "95 % interval"), thresholds),
+            _Table(
+                "Held-out people",
+                ("target FPIR", "gallery", "measured", "middle 80 %", "trials x probes"),
+                held_out,
+            ),
+            _Table(
+                f"All {result.people} people against each other, one picture each",
+                ("FPIR", "threshold where it is measured", "FPIR predicted there"),
+                [
+                    (_percent(target, 1), f"{threshold:.3f}", _percent(fpir))
+                    for target, threshold, fpir in result.everyone
+                ],
+            ),
+        ),
+        limits=_LFW_LIMITS,
+    )
+
+
+_LFW_LIMITS: Final = (
+    "Photographs of well-known people are not the world: few children, few dark skins, much "
+    "press light. Scores of relatives and of small children lie higher. Figures hold for these "
+    "pictures and this protocol."
+)
+
+
+def _error_curve(
+    axes: Any,
+    genuine: Float64Array,
+    person: NDArray[np.int64],
+    impostor: Float64Array,
+    marked: Sequence[float],
+    *,
+    identification: bool = False,
+) -> None:
+    rates = np.geomspace(min(1 / impostor.size, 0.1), 0.5, 60)
+    misses = np.array([operating_point(genuine, impostor, rate).miss_rate for rate in rates])
+    band = bootstrap_miss_rates(
+        genuine, person, impostor, rates, resamples=_CURVE_RESAMPLES, seed=_SEED
+    )
+    low, high = np.percentile(band, (2.5, 97.5), axis=0)
+    floor = 0.5 / genuine.size
+    axes.fill_between(
+        rates, np.maximum(low, floor), np.maximum(high, floor), color=_BLUE, alpha=0.15, lw=0
+    )
+    axes.step(rates, np.maximum(misses, floor), where="post", color=_BLUE, lw=1.8)
+    for rate in marked:
+        miss = operating_point(genuine, impostor, rate).miss_rate
+        axes.plot([rate], [max(miss, floor)], "o", color=_ORANGE, ms=6, zorder=3)
+        axes.annotate(
+            f"{_percent(miss, 1)} at {rate:g}",
+            (rate, max(miss, floor)),
+            xytext=(8, 8),
+            textcoords="offset points",
+            color="#333b44",
+        )
+    axes.set(xscale="log", yscale="log")
+    axes.set_ylim(max(floor, float(misses.min()) / 3), 1)
+    names = ("FPIR", "FNIR") if identification else ("false match rate", "false non-match rate")
+    axes.set(xlabel=names[0], ylabel=names[1])
+
+
+def _histogram(
+    axes: Any,
+    groups: Sequence[tuple[str, Float64Array, str]],
+    marks: Sequence[tuple[float, str]],
+) -> None:
+    bins = np.linspace(-0.4, 1.0, 71)
+    for name, scores, colour in groups:
+        shares = np.full(scores.size, 100 / max(scores.size, 1))
+        axes.hist(
+            np.clip(scores, -0.4, 1.0), bins, weights=shares, color=colour, alpha=0.55, label=name
+        )
+    top = axes.get_ylim()[1]
+    for i, (threshold, name) in enumerate(marks):
+        axes.axvline(threshold, color=_GREY, lw=1.1, ls="--")
+        label = {"color": _GREY, "va": "top", "backgroundcolor": "#ffffffd0", "zorder": 4}
+        axes.text(threshold + 0.012, top * (0.98 - 0.08 * i), name, **label)
+    axes.set(xlabel="score (cosine)", ylabel="% of the group")
+    axes.legend(loc="upper left")
+
+
+def _recall(axes: Any, result: DetectionResult) -> None:
+    seen = [bin_ for bin_ in result.bins if bin_.recall is not None]
+    places = np.arange(len(seen))
+    recall = np.array([100 * (bin_.recall or 0.0) for bin_ in seen])
+    low = np.array([100 * bin_.recall_ci95[0] for bin_ in seen])
+    high = np.array([100 * bin_.recall_ci95[1] for bin_ in seen])
+    axes.bar(places, recall, color=_BLUE, alpha=0.75, width=0.7)
+    errors = np.maximum(0, np.stack((recall - low, high - recall)))
+    axes.errorbar(places, recall, errors, fmt="none", ecolor="#20272e", capsize=3, lw=1)
+    axes.set_xticks(places, [bin_.name for bin_ in seen])
+    axes.set(xlabel="face width, px", ylabel="found, %", ylim=(0, 103))
+    axes.grid(visible=False, axis="x")
+
+
+def _tail_fit(axes: Any, result: TailResult) -> None:
+    falling = np.sort(result.scores)[::-1]
+    keep = np.unique(np.geomspace(1, falling.size, 600).astype(int)) - 1
+    axes.plot(falling[keep], (keep + 1) / falling.size, color=_BLUE, lw=1.8, label="measured")
+    grid = np.linspace(result.tail.u, min(1.0, float(falling[0]) + 0.1), 100)
+    fitted = [fpir_at(result.tail, float(t), 1) for t in grid]
+    axes.plot(grid, fitted, color=_ORANGE, lw=1.6, ls="--", label="fitted tail")
+    axes.set(xlabel="score (cosine)", ylabel="share at or above", yscale="log")
+    axes.set_xlim(0.0, float(grid[-1]))
+    axes.legend(loc="lower left")
+
+
+def _extrapolation(axes: Any, result: TailResult) -> None:
+    for target, colour in zip(TARGET_FPIRS, (_BLUE, _ORANGE), strict=True):
+        entries = [entry for entry in result.held_out if entry.target_fpir == target]
+        sizes = np.array([entry.gallery for entry in entries], dtype=float)
+        measured = np.array([100 * entry.measured_fpir for entry in entries])
+        low = np.array([100 * entry.spread[0] for entry in entries])
+        high = np.array([100 * entry.spread[1] for entry in entries])
+        errors = np.maximum(0, np.stack((measured - low, high - measured)))
+        axes.axhline(100 * target, color=colour, lw=1, ls="--")
+        # Set apart a little, so that neither hides the other's bars.
+        places = sizes * (1 + 3 * (target - 0.005))
+        style = {"fmt": "o-", "color": colour, "capsize": 3, "lw": 1.4, "ms": 5}
+        axes.errorbar(places, measured, errors, label=f"target {_percent(target, 1)}", **style)
+    axes.set(xscale="log", xlabel="people in the gallery", ylabel="measured FPIR, %")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper left")
+
+
+def _draw(draw: Callable[[Any], None], title: str, caption: str) -> _Plot:
+    """Runs `draw` on the axes of a new figure."""
+    try:
+        matplotlib: Any = importlib.import_module("matplotlib")
+        figure_module: Any = importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise ConfigError(
+            "the report needs matplotlib; run `pip install familiar-edge[evaluation]`"
+        ) from error
+    with matplotlib.rc_context(_STYLE):
+        figure = figure_module.Figure(figsize=(6.2, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        axes.set_title(title)
+        svg = io.BytesIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    return _Plot(svg.getvalue(), title, caption)
+
+
+def _html(page: _Page, pictures: Path | None) -> str:
+    cards = "".join(
+        f"<div><dt>{escape(f.label)}</dt><dd>{escape(f.value)}<small>{escape(f.note)}</small>"
+        "</dd></div>"
+        for f in page.figures
+    )
+    plots = "".join(
+        f'<figure><img alt="{escape(plot.alt)}" src="data:image/svg+xml;base64,'
+        f'{base64.b64encode(plot.svg).decode("ascii")}"><figcaption>{escape(plot.caption)}'
+        "</figcaption></figure>"
+        for plot in page.plots
+    )
+    tables = "".join(_html_table(table, pictures) for table in page.tables)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Familiar: {escape(page.title)}</title><style>{_CSS}</style></head>\n"
+        f'<body><main><h1>{escape(page.title)}</h1><p class="about">{escape(page.about)}</p>\n'
+        f'<dl class="cards">{cards}</dl>\n<div class="plots">{plots}</div>\n{tables}\n'
+        f"<h2>What this does not say</h2><p>{escape(page.limits)}</p></main></body>\n</html>\n"
+    )
+
+
+def _html_table(table: _Table, pictures: Path | None) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{_thumbnail(pictures, cell) if i in table.pictures else ''}{escape(cell)}</td>"
+            for i, cell in enumerate(row)
+        )
+        + "</tr>"
+        for row in table.rows
+    )
+    return (
+        f'<h2>{escape(table.title)}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>\n"
+    )
+
+
+def _thumbnail(pictures: Path | None, name: str) -> str:
+    image = read_picture(pictures / name) if pictures is not None else None
+    if image is None:
+        return ""
+    scale = _THUMBNAIL_PX / max(image.shape[:2])
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    content = base64.b64encode(cv2.imencode(".jpg", small)[1].tobytes()).decode("ascii")
+    return f'<img alt="" src="data:image/jpeg;base64,{content}">'
+
+
+def _about(embedder: str, model_sha256: str) -> str:
+    return f"Embedder {embedder}, SHA-256 {model_sha256}."
+
+
+def _enrolled(result: IdentificationResult) -> str:
+    if result.enrol_images == 1:
+        return "one picture each"
+    kept = "their mean kept" if result.fusion is Fusion.MEAN else "all kept"
+    return f"{result.enrol_images} pictures each, {kept}"
+
+
+def _score(score: float) -> str:
+    return "no face" if score == NO_SCORE else f"{score:.3f}"
+
+
+def _percent(share: float, digits: int = 2) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _interval(interval: Interval) -> str:
+    return f"95 %: {100 * interval[0]:.2f} to {100 * interval[1]:.2f} %"
