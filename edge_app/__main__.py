@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edge_app import __version__
+from edge_app import __version__, evaluate
 from edge_app.adapters.cameras import SourceSpec, parse_source
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.displays import DemoPngDisplay, FontSet, NullDisplay, TerminalDisplay
@@ -63,6 +63,7 @@ people_app = typer.Typer(
     help="The people in this home's gallery: list, export, remove.", no_args_is_help=True
 )
 app.add_typer(people_app, name="people")
+app.add_typer(evaluate.app, name="evaluate")
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
