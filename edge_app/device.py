@@ -26,7 +26,7 @@ from edge_app.core.gallery import Gallery
 from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, spoken_text
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
 from edge_app.ports import AlertSink, Clock, Display, FrameSource, Speaker
-from edge_app.records import Alert, Frame, HudView
+from edge_app.records import Alert, ClockState, Frame, HudView
 
 CAMERA_LOST = "camera lost"
 _STORE_CHECK_S = 1.0
@@ -140,6 +140,8 @@ class Device:
         self._pipeline = Pipeline(self._rules, self._models, self._stopwatch)
         self._state = State(self._rules)
         self._store = home.store()
+        if clock.state() is ClockState.SYNCHRONISED:
+            self._store.purge(now=clock.now())  # whom a wrong clock erases is gone for ever
         self._store_seen = self._store.fingerprint()
         self._gallery = self._open_gallery()
         self._alerts = AlertMaker(config, home, self._models, clock)

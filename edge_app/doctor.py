@@ -58,6 +58,7 @@ def examine(
         ("broker", lambda: _broker(config, broker_url)),
         ("clock", lambda: _clock(clock)),
         ("swap", _swap),
+        ("controller", lambda: _controller(config)),
     )
     for part, check in checks:
         try:
@@ -101,10 +102,11 @@ def _gallery(config: Config, home: Home, clock: Clock) -> Finding:
     stored = home.store().load(intended_use(config, home, sha256), now=clock.now())
     gallery = open_gallery(config, home, sha256, clock)
     left_out = len(stored.admission.left_out)
+    locked = "locked in memory" if stored.templates.locked else "not locked in memory"
     detail = (
         f"{len(stored.admission.enrolments)} people for {config.purpose}, generation "
         f"{gallery.generation}, threshold {gallery.calibration.threshold:.3f} for an FPIR of "
-        f"{gallery.calibration.target_fpir:g}"
+        f"{gallery.calibration.target_fpir:g}, {locked}"
     )
     if left_out:
         return Finding(
@@ -177,4 +179,17 @@ def _swap() -> Finding:
         "swap",
         Health.WARNING,
         f"{', '.join(swaps)}: templates could be written to it; run `swapoff -a`, or use zram",
+    )
+
+
+def _controller(config: Config) -> Finding:
+    party = config.controller
+    unstated = [name for name, value in party.model_dump().items() if value == "not stated"]
+    if not unstated:
+        return Finding("controller", Health.WELL, f"{party.name}, {party.contact}")
+    return Finding(
+        "controller",
+        Health.WARNING,
+        f'consent notices will say "not stated" for {", ".join(unstated)}; set them under '
+        "[controller] before you enrol anybody",
     )
