@@ -7,6 +7,7 @@ and in whatever else the process wrote.
 """
 
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -88,11 +89,25 @@ def traces(embedding: Float32Array) -> dict[str, bytes]:
 
 
 def files_under(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder, onerror=None):
-        for name in names:
-            path = Path(parent, name)
-            if path.is_file() and not path.is_symlink():
-                yield path
+    """Regular files, without those of other file systems that are mounted below."""
+    device = folder.lstat().st_dev
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if _device(Path(parent, name)) == device]
+        yield from (path for name in names if _is_regular(path := Path(parent, name)))
+
+
+def _device(path: Path) -> int | None:
+    try:
+        return path.lstat().st_dev
+    except OSError:
+        return None  # gone meanwhile, or closed to us
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def found_in(paths: Iterator[Path]) -> list[str]:
