@@ -13,14 +13,14 @@ help: ## print this list
 demo: ## set up, enrol one person, replay a street scene, show who was recognised (CAMERA=0: webcam)
 	@deploy/setup.sh demo
 	@$(PY) deploy/demo/media.py
-	@$(PY) deploy/demo/demo.py $(if $(CAMERA),--camera $(CAMERA))
+	@$(PY) deploy/demo/demo.py $${CAMERA:+--camera "$$CAMERA"}
 
 test: ## set up and run the tests (those of the models' sources need npm)
 	@deploy/setup.sh dev
 	@$(PY) deploy/demo/media.py
 	$(PY) -m pytest $(if $(shell command -v npm),,-m "not network")
 
-check: ## lint, types, layers, documents: all that needs no test run
+check: ## lint, format, types, layers of imports: all that needs no test run
 	@deploy/setup.sh dev
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -36,8 +36,7 @@ models-check: ## rebuild them elsewhere and compare bit for bit (needs npm)
 	$(PY) -m models.build --check
 
 bench: ## measure every stage on this machine
-	@deploy/setup.sh dev
-	@$(PY) deploy/demo/media.py
+	@deploy/setup.sh demo
 	.venv/bin/familiar bench
 
 lock: ## resolve the requirement files anew (needs uv)

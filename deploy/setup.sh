@@ -41,13 +41,24 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Pyth
     [ -z "$missing" ] || need $missing
 fi
 
+version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+
+# sound: .venv is of the wanted Python, and no set-up of it was cut off half-way
+unfinished=.venv/.unfinished
+sound() { [ ! -e $unfinished ] && [ "$(version .venv/bin/python)" = "$(version "$python")" ]; }
+
 stamp=.venv/.installed-$kind
-[ -e "$stamp" ] && [ "$stamp" -nt "deploy/requirements/$kind.txt" ] &&
-    [ "$stamp" -nt pyproject.toml ] && exit 0
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+sound && [ -e "$stamp" ] && [ "$stamp" -nt deploy/requirements/demo.txt ] &&
+    [ "$stamp" -nt "deploy/requirements/$kind.txt" ] && [ "$stamp" -nt pyproject.toml ] && exit 0
+sound && .venv/bin/python -m pip --version >/dev/null 2>&1 || rm -rf .venv
+mkdir -p .venv
+touch $unfinished
+[ -x .venv/bin/python ] || "$python" -m venv .venv ||
+    fail "the virtual environment could not be made; run  make clean  and then make again"
 install() {
-    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation \
-        "$@" || fail "the Python packages could not be installed; see pip's lines above"
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation "$@" ||
+        fail "the Python packages could not be installed: see pip's lines above, then make again;" \
+            "if that does not help, run  make clean  first"
 }
 echo "familiar: installing Python packages into .venv (pinned and hashed)"
 # The demo's file holds the build tools that a source package of the second one needs.
@@ -55,3 +66,4 @@ install --require-hashes -r deploy/requirements/demo.txt
 [ "$kind" = demo ] || install --require-hashes -r "deploy/requirements/$kind.txt"
 install --no-deps -e .
 touch .venv/.installed-demo "$stamp"
+rm $unfinished

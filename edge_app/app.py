@@ -33,7 +33,7 @@ from edge_app.adapters.mqtt import (
 from edge_app.adapters.outbox import Outbox
 from edge_app.adapters.tflite import load_model, read_manifest
 from edge_app.config import Config
-from edge_app.core.calibrate import tail_for, threshold_for
+from edge_app.core.calibrate import require_plausible, tail_for, threshold_for
 from edge_app.core.consent import IntendedUse
 from edge_app.core.gallery import (
     Gallery,
@@ -44,6 +44,7 @@ from edge_app.core.gallery import (
 from edge_app.errors import ConfigError
 from edge_app.pipeline import Models, Rules
 from edge_app.ports import Clock
+from edge_app.records import ClockState
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ class Home:
 
     def store(self) -> GalleryStore:
         """The encrypted gallery. Raises KeyFileError."""
-        return GalleryStore(self.folder / "store", store_key(self.keys))
+        withdrawn = self.folder / "withdrawn"
+        return GalleryStore(self.folder / "store", store_key(self.keys), withdrawn=withdrawn)
 
 
 def protect_memory() -> None:
@@ -83,7 +85,11 @@ def protect_memory() -> None:
 
     Not PR_SET_DUMPABLE, which would close /proc/self/fd, and with it sealed memory, to us too.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    # One byte and not none: a handler behind a pipe in core_pattern is told to go away only by
+    # the limit 1 (core(5)). A dump to a file needs more than that to hold anything.
+    limit = 0 if hard == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 # ------------------------------------------------------------------------------- parts
@@ -141,16 +147,20 @@ def open_gallery(config: Config, home: Home, model_sha256: str, clock: Clock) ->
     Raises GalleryError, KeyFileError, or CalibrationError when the configured FPIR cannot be
     met at this gallery's size (P8).
     """
-    stored = home.store().load(intended_use(config, home, model_sha256), now=clock.now())
+    store, now = home.store(), clock.now()
+    store.require_time(now, trusted=clock.state() is ClockState.SYNCHRONISED)
+    stored = store.load(intended_use(config, home, model_sha256), now=now)
     for fault, people in stored.admission.left_out_by_fault.items():
         _log.warning("left out %d of the gallery: %s", people, fault.value)
     tail = tail_for(read_tails(models_dir() / "calibration" / "impostor_tail.json"), model_sha256)
     comparisons = max(comparisons_per_search(stored.admission.enrolments), _FEWEST_COMPARISONS)
+    calibration = threshold_for(tail, config.match.target_fpir, comparisons)
+    require_plausible(calibration)
     return build_gallery(
         stored.admission,
         stored.templates.matrix,
         generation=stored.generation,
-        calibration=threshold_for(tail, config.match.target_fpir, comparisons),
+        calibration=calibration,
         index_factory=index_factory(config),
     )
 

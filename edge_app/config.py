@@ -12,17 +12,20 @@ import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_app.core.attention import AttentionLimits
 from edge_app.core.decide import DecisionRule
+from edge_app.core.decode import GEOMETRIES
 from edge_app.core.quality import QualityLimits
 from edge_app.core.scan import ScanPlan
 from edge_app.core.track import TrackingLimits
 from edge_app.errors import ConfigError
-from edge_app.records import Purpose
+from edge_app.records import NODE_NAME_PATTERN, Purpose
+
+NodeName = Annotated[str, Field(pattern=f"^{NODE_NAME_PATTERN}$")]
 
 
 class _Section(BaseModel):
@@ -97,19 +100,21 @@ class IndexConfig(_Section):
 class EnrolmentConfig(_Section):
     """What an enrolment must reach. The limits are stricter than the device's own.
 
-    min_frames, max_templates: frames of a live capture that must be good, and templates kept.
+    min_frames, max_frames: frames of a live capture that must be good, and at most averaged.
     min_similarity:      a frame less like the others (cosine) is an outlier.
     duplicate_similarity: a frame more like a kept one adds nothing.
     relative_similarity: a new person this close to an enrolled one is worth a warning.
+    same_similarity:     this close, the two could not be told apart, and it is refused.
     validity_days:       how long the consent holds unless withdrawn.
     turn_deg, straight_deg, step_timeout_s: see `edge_app.core.liveness.LivenessRule`.
     """
 
     min_frames: int = 5
-    max_templates: int = 5
+    max_frames: int = 5
     min_similarity: float = 0.35
     duplicate_similarity: float = 0.97
     relative_similarity: float = 0.3
+    same_similarity: float = 0.75
     validity_days: int = 365
     turn_deg: float = 18.0
     straight_deg: float = 10.0
@@ -160,7 +165,7 @@ class HudConfig(_Section):
 
     display: Literal["auto", "terminal", "none"] = "auto"
     speech: bool = False
-    language: str = "en"
+    language: Literal["en"] = "en"
     unsure_margin: float = 0.05
     ahead_share: float = 0.34
     max_people: int = 3
@@ -177,8 +182,8 @@ class IndicatorConfig(_Section):
 class Config(_Section):
     """All of it. Attributes of the core's own records are documented there."""
 
-    site: str = "home"
-    device: str = "glasses"
+    site: NodeName = "home"
+    device: NodeName = "glasses"
     purpose: Purpose = Purpose.ASSIST
     embedder: Literal["mobilefacenet_int8", "mobilefacenet_float"] = "mobilefacenet_int8"
     model_threads: int = 1
@@ -239,6 +244,8 @@ class Config(_Section):
     )
 
 
+_ZONE_AREA = (0.01, 0.8)
+
 _QUALITY_BOUNDS = {
     "min_interocular_px": (12, 400),
     "min_presence": (0.1, 1),
@@ -270,10 +277,10 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "look.min_detection_score": (0.3, 0.99),
     "look.max_detection_overlap": (0.05, 0.9),
     "look.candidates": (2, 20),
-    "look.better_quality": (1.01, 3),
-    "look.look_interval_s": (0.0, 2),
-    "look.min_continuity": (0.5, 1),
-    "look.min_coherence": (0.0, 0.9),
+    "look.better_quality": (1.01, 1.5),
+    "look.look_interval_s": (0.0, 0.2),
+    "look.min_continuity": (0.85, 1),
+    "look.min_coherence": (0.15, 0.9),
     "look.encounter_gap_s": (1, 86_400),
     "look.asked_s": (1, 10),
     "match.target_fpir": (1e-7, 0.02),
@@ -284,10 +291,11 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "index.rows_per_search": (1, 500),
     "index.exact_budget_ms": (0, 1000),
     "enrolment.min_frames": (2, 20),
-    "enrolment.max_templates": (1, 10),
+    "enrolment.max_frames": (1, 10),
     "enrolment.min_similarity": (0.2, 0.9),
     "enrolment.duplicate_similarity": (0.5, 1),
     "enrolment.relative_similarity": (0.1, 0.9),
+    "enrolment.same_similarity": (0.6, 0.95),
     "enrolment.validity_days": (1, 730),
     "enrolment.turn_deg": (12, 30),
     "enrolment.straight_deg": (4, 11),
@@ -318,7 +326,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "tracking.max_lost_s": (0.1, 5),
     "tracking.position_noise": (0.001, 1),
     "tracking.acceleration_noise": (0.1, 100),
-    "attention.horizontal_fov_deg": (20, 160),
+    "attention.horizontal_fov_deg": (30, 120),
     "attention.max_distance_m": (0.3, 6),
     "attention.max_yaw_deg": (5, 45),
     **{f"quality.{key}": bounds for key, bounds in _QUALITY_BOUNDS.items()},
@@ -360,12 +368,44 @@ def make_config(stated: Mapping[str, Any]) -> Config:
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{key}: {first['msg']}") from error
     _check_bounds(config)
+    _check_scan(config.scan)
+    _check_quality(config.quality, "quality")
+    _check_quality(config.enrolment_quality, "enrolment_quality")
+    _check_zone(config.attention.zone)
     if config.purpose is not Purpose.ASSIST and len(config.attention.zone) < 3:
         raise ConfigError(
             f'attention.zone: purpose "{config.purpose}" searches the marked zone only; '
             "state its corners, e.g. zone = [[0.3, 0], [0.7, 0], [0.7, 1], [0.3, 1]]"
         )
     return config
+
+
+def _check_scan(plan: ScanPlan) -> None:
+    for name in (plan.tile_detector, plan.follow_detector):
+        if name not in GEOMETRIES:
+            raise ConfigError(
+                f'scan: "{name}" is no detector; choose one of: {", ".join(GEOMETRIES)}'
+            )
+
+
+def _check_quality(limits: QualityLimits, section: str) -> None:
+    if not limits.min_brightness < limits.max_brightness:
+        raise ConfigError(f"{section}: min_brightness must be below max_brightness")
+
+
+def _check_zone(zone: tuple[tuple[float, float], ...]) -> None:
+    """A zone is a marked part of the picture: inside it, and not nearly all of it (P11)."""
+    if not zone:
+        return
+    if not all(0 <= share <= 1 for corner in zone for share in corner):
+        raise ConfigError("attention.zone: corners are shares of width and height, from 0 to 1")
+    edges = zip(zone, (*zone[1:], zone[0]), strict=True)
+    area = abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in edges)) / 2
+    if not _ZONE_AREA[0] <= area <= _ZONE_AREA[1]:
+        raise ConfigError(
+            f"attention.zone: covers {area:.0%} of the picture; mark between "
+            f"{_ZONE_AREA[0]:.0%} and {_ZONE_AREA[1]:.0%}, the place where people agreed to be seen"
+        )
 
 
 def _merge(defaults: dict[str, Any], stated: Mapping[str, Any], *, prefix: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +15,7 @@ from types import FrameType
 
 from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.events import new_alert_id
-from edge_app.adapters.keys import site_key, store_key, subject_ref
+from edge_app.adapters.keys import site_key, stations_state, store_key, subject_ref
 from edge_app.adapters.mailbox import CameraThread, Mailbox
 from edge_app.adapters.mqtt import MqttPublisher, Topics
 from edge_app.adapters.outbox import Outbox
@@ -24,12 +25,14 @@ from edge_app.app import Home, boot_id, load_models, make_publisher, make_rules,
 from edge_app.config import Config
 from edge_app.core.gallery import Gallery
 from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, spoken_text
+from edge_app.errors import DeliveryError
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
 from edge_app.ports import AlertSink, Clock, Display, FrameSource, Speaker
 from edge_app.records import Alert, ClockState, Frame, HudView
 
 CAMERA_LOST = "camera lost"
 _STORE_CHECK_S = 1.0
+_DAY_S = 86_400
 
 
 class AlertMaker:
@@ -89,6 +92,7 @@ class RunSummary:
     """What a run did: counts and times, nothing of anybody (P1).
 
     alert_times_s: the frame times of the alerts, on the source's own clock.
+    broker:        "connected" if it ever was, else why not; empty if none was named.
     """
 
     frames: int
@@ -101,6 +105,7 @@ class RunSummary:
     alerts: int
     alert_times_s: tuple[float, ...]
     pending_alerts: int
+    broker: str
     rejections: dict[str, int]
     p50_ms: float
     p95_ms: float
@@ -139,10 +144,11 @@ class Device:
         self._stopwatch = LapStopwatch()
         self._pipeline = Pipeline(self._rules, self._models, self._stopwatch)
         self._state = State(self._rules)
+        self._topics = Topics(config.site, config.device)
         self._store = home.store()
-        if clock.state() is ClockState.SYNCHRONISED:
-            self._store.purge(now=clock.now())  # whom a wrong clock erases is gone for ever
-        self._store_seen = self._store.fingerprint()
+        self._purged_s = float("-inf")
+        self._purge_if_due()
+        self._store_seen = self._store_state()
         self._gallery = self._open_gallery()
         self._alerts = AlertMaker(config, home, self._models, clock)
         self._present = PresentSettings(
@@ -155,18 +161,17 @@ class Device:
         self._frames = 0
         self._alert_times_s: list[float] = []
         self._last_view = HudView((), "")
-        self._asked = threading.Event()
+        self._asked_s: float | None = None
 
     def ask(self) -> None:
         """The wearer asks "who is this?". Safe from any thread and from signal handlers."""
-        self._asked.set()
+        self._asked_s = self._clock.monotonic_s()
 
     def run(self) -> RunSummary:
         """Runs until the source ends or `stop` is set.
 
         Raises CameraError, IndicatorError, DeliveryError or StorageError.
         """
-        topics = Topics(self._config.site, self._config.device)
         outbox = Outbox(
             self._home.outbox_path,
             max_alerts=self._config.outbox.max_alerts,
@@ -177,36 +182,43 @@ class Device:
             stack.callback(outbox.close)
             publisher = None
             if self._outputs.broker_url:
-                publisher = make_publisher(self._config, self._outputs.broker_url, outbox, topics)
+                url = self._outputs.broker_url
+                publisher = make_publisher(self._config, url, outbox, self._topics)
                 publisher.start()
-            sink = TeeSink((OutboxSink(outbox, topic=topics.match), *self._outputs.sinks))
+            sink = TeeSink((OutboxSink(outbox, topic=self._topics.match), *self._outputs.sinks))
             stack.callback(self._outputs.display.close)
             stack.callback(self._outputs.speaker.close)
             started_s = self._clock.monotonic_s()
-            self._camera.start()
             try:
-                self._loop(sink)
+                self._camera.start()
+                self._loop(sink, publisher)
             finally:
                 self._camera.stop(timeout_s=5.0)
                 seconds = self._clock.monotonic_s() - started_s
-                pending = _drain(publisher, self._config.mqtt.drain_s)
-            return self._summary(seconds, outbox.counts().pending if pending is None else pending)
+                if publisher is not None:
+                    publisher.close(self._config.mqtt.drain_s)
+            broker = "" if publisher is None else publisher.reached
+            return self._summary(seconds, outbox.counts().pending, broker)
 
-    def _loop(self, sink: AlertSink) -> None:
+    def _loop(self, sink: AlertSink, publisher: MqttPublisher | None) -> None:
         checked_s = self._clock.monotonic_s()
         while not self._stop.is_set() and not self._mailbox.ended:
             frame = self._mailbox.get(timeout_s=0.2)
             if self._clock.monotonic_s() - checked_s >= _STORE_CHECK_S:
                 checked_s = self._clock.monotonic_s()
                 self._follow_store()
+                if publisher is not None and publisher.failed:
+                    raise DeliveryError(
+                        "delivery stopped by a defect; alerts wait in the outbox, start again"
+                    )
             if frame is not None:
                 self._step(frame, sink)
             elif self._camera_lost():
                 self._show(HudView((), CAMERA_LOST))
 
     def _step(self, frame: Frame, sink: AlertSink) -> None:
-        if self._asked.is_set():
-            self._asked.clear()
+        asked_s, self._asked_s = self._asked_s, None
+        if asked_s is not None and self._clock.monotonic_s() - asked_s < self._rules.asked_s:
             self._state.ask(frame.time_s, self._rules)
         self._stopwatch.start_frame()
         result = self._pipeline.process(frame, self._state, self._gallery, self._clock.now())
@@ -217,16 +229,21 @@ class Device:
             if alert is not None:
                 sink.put(alert)
                 self._alert_times_s.append(round(frame.time_s, 3))
-                self._outputs.speaker.say(spoken_text(view.lines, self._config.hud.language))
+        newcomers = {sighting.candidate.person_id for sighting in result.sightings}
+        if newcomers:
+            spoken = self._view(result, frame, only=newcomers)
+            self._outputs.speaker.say(spoken_text(spoken.lines, self._config.hud.language))
         self._stopwatch.lap("present")
         self._stopwatch.end_frame()
         self._frames += 1
 
-    def _view(self, result: FrameResult, frame: Frame) -> HudView:
+    def _view(
+        self, result: FrameResult, frame: Frame, only: AbstractSet[str] | None = None
+    ) -> HudView:
         faces = []
         for seen in result.recognised:
             person = self._gallery.enrolment(seen.person_id)
-            if person is not None:
+            if person is not None and (only is None or seen.person_id in only):
                 faces.append(
                     RecognisedFace(
                         seen.person_id,
@@ -255,15 +272,26 @@ class Device:
 
     def _follow_store(self) -> None:
         """Takes over enrolments and revocations that another process made, between two frames."""
-        seen = self._store.fingerprint()
+        self._purge_if_due()
+        seen = self._store_state()
         if seen != self._store_seen:
             self._store_seen = seen
             self._gallery = self._open_gallery()
 
+    def _store_state(self) -> object:
+        return self._store.fingerprint(), stations_state(self._home.folder)
+
+    def _purge_if_due(self) -> None:
+        """Erases daily whose retention ended, if the clock is right: what it erases is gone."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._purged_s > _DAY_S and self._clock.state() is ClockState.SYNCHRONISED:
+            self._purged_s = now_s
+            self._store.purge(now=self._clock.now())
+
     def _open_gallery(self) -> Gallery:
         return open_gallery(self._config, self._home, self._models.embedder.sha256, self._clock)
 
-    def _summary(self, seconds: float, pending_alerts: int) -> RunSummary:
+    def _summary(self, seconds: float, pending_alerts: int, broker: str) -> RunSummary:
         stages = dict(self._stopwatch.report())
         total = stages.get(TOTAL, StageTime(0.0, 0.0, 0))
         return RunSummary(
@@ -277,6 +305,7 @@ class Device:
             alerts=len(self._alert_times_s),
             alert_times_s=tuple(self._alert_times_s),
             pending_alerts=pending_alerts,
+            broker=broker,
             rejections={str(k): v for k, v in sorted(self._state.rejections.items())},
             p50_ms=total.p50_ms,
             p95_ms=total.p95_ms,
@@ -284,21 +313,19 @@ class Device:
         )
 
 
-def _drain(publisher: MqttPublisher | None, timeout_s: float) -> int | None:
-    return None if publisher is None else publisher.close(timeout_s)
-
-
 @contextmanager
 def stop_on_signals(stop: threading.Event, ask: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run in order; SIGUSR1 asks "who is this?"."""
+    """SIGINT, SIGTERM and SIGHUP end the run in order; SIGUSR1 asks "who is this?"."""
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
+        if not stop.is_set():  # a second signal must not wait for the lock the first one holds
+            stop.set()
 
     def asked(_signal: int, _frame: FrameType | None) -> None:
         ask()
 
-    handlers = {signal.SIGINT: end, signal.SIGTERM: end, signal.SIGUSR1: asked}
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {**dict.fromkeys(ending, end), signal.SIGUSR1: asked}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

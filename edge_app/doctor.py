@@ -10,11 +10,13 @@ from pathlib import Path
 
 from edge_app.adapters.cameras import parse_source
 from edge_app.adapters.indicator import LedIndicator
+from edge_app.adapters.keys import STORE_KEY_NAME, store_key
 from edge_app.adapters.mqtt import Topics, check_broker
 from edge_app.adapters.sealed import disk_swaps
 from edge_app.app import (
     Home,
     broker,
+    embedder_sha256,
     intended_use,
     link_settings,
     load_models,
@@ -84,27 +86,29 @@ def _models(config: Config) -> Finding:
 
 
 def _key(home: Home) -> Finding:
-    existed = (home.folder / "keys").is_dir()
-    home.store()
-    if home.keys.credentials_folder is not None or home.key_file is not None:
+    path = home.folder / "keys" / STORE_KEY_NAME
+    existed = path.exists()
+    store_key(home.keys)
+    if not path.exists():
         return Finding("key", Health.WELL, "the gallery's key is kept outside the home folder")
     made = "was found in" if existed else "has been made in"
     return Finding(
         "key",
         Health.WARNING,
-        f"the gallery's key {made} {home.folder / 'keys'}: whoever steals this storage has both; "
+        f"a gallery key {made} {path.parent}: whoever steals this storage has both; "
         "on a device, keep it as a systemd credential (LoadCredentialEncrypted=store.key)",
     )
 
 
 def _gallery(config: Config, home: Home, clock: Clock) -> Finding:
-    sha256 = load_models(config).embedder.sha256
+    sha256 = embedder_sha256(config)
     stored = home.store().load(intended_use(config, home, sha256), now=clock.now())
     gallery = open_gallery(config, home, sha256, clock)
     left_out = len(stored.admission.left_out)
     locked = "locked in memory" if stored.templates.locked else "not locked in memory"
+    count = len(stored.admission.enrolments)
     detail = (
-        f"{len(stored.admission.enrolments)} people for {config.purpose}, generation "
+        f"{count} {'person' if count == 1 else 'people'} for {config.purpose}, generation "
         f"{gallery.generation}, threshold {gallery.calibration.threshold:.3f} for an FPIR of "
         f"{gallery.calibration.target_fpir:g}, {locked}"
     )
@@ -121,16 +125,28 @@ def _camera(config: Config, name: str, clock: Clock) -> Finding:
     spec = parse_source(name)
     if not spec.is_live:
         return Finding("camera", Health.NOT_USED, "a replay is configured; nothing to check")
-    source = make_camera(
-        config, [spec], still_s=0.1, realtime=False, clock=clock, stop=threading.Event()
-    )
+    if config.indicator.led and LedIndicator(Path(config.indicator.led)).is_on():
+        return Finding(
+            "camera",
+            Health.NOT_USED,
+            "not checked, because its light is on and so it is in use; stop the device first",
+        )
+    stop = threading.Event()
+    source = make_camera(config, [spec], still_s=0.1, realtime=False, clock=clock, stop=stop)
+    patience = threading.Timer(2 * config.camera.timeout_s, stop.set)  # `read` reopens for ever
     source.open()
+    patience.start()
     try:
         frame = source.read()
     finally:
+        patience.cancel()
         source.close()
     if frame is None:
-        return Finding("camera", Health.FAULT, f"{source.description} gives no picture")
+        return Finding(
+            "camera",
+            Health.FAULT,
+            f"{source.description} opens and gives no picture; check its cable, or try another",
+        )
     return Finding(
         "camera",
         Health.WELL,
@@ -146,6 +162,8 @@ def _indicator(config: Config) -> Finding:
             "none is configured: bystanders see no light of ours; set indicator.led",
         )
     light = LedIndicator(Path(config.indicator.led))
+    if light.is_on():
+        return Finding("indicator", Health.WELL, f"{config.indicator.led} is on, in use")
     light.turn_on()
     light.turn_off()
     return Finding("indicator", Health.WELL, f"{config.indicator.led} goes on and off")

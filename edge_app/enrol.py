@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import SystemRandom
 from threading import Event
 
 from edge_app.adapters.cameras import SourceSpec
 from edge_app.adapters.keys import station_key
+from edge_app.adapters.mailbox import LatestFrames
 from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.app import Home, intended_use, load_models, make_camera, make_rules
 from edge_app.config import Config
@@ -17,13 +18,21 @@ from edge_app.core.liveness import Ask, LivenessRule
 from edge_app.enrolment.capture import Capture, Guide
 from edge_app.enrolment.consent_notice import Notice, notice_for
 from edge_app.enrolment.receipt import receipt_text
-from edge_app.enrolment.station import Agreement, EnrolmentLimits, EnrolmentReport, enrol
+from edge_app.enrolment.station import (
+    Agreement,
+    EnrolmentLimits,
+    EnrolmentReport,
+    enrol,
+    require_basis,
+    require_presentable,
+)
 from edge_app.errors import EnrolmentError
 from edge_app.pipeline import Pipeline
 from edge_app.ports import Clock
 from edge_app.records import Controller, LawfulBasis, Purpose
 
 _DAY_S = 86_400
+_TURNS = 4
 _REPLAY_STILL_S = 0.1
 """Pictures do not change while they are shown: a few frames of each say all there is."""
 
@@ -60,6 +69,17 @@ def consent_notice(config: Config, purpose: Purpose, language: str) -> Notice:
     )
 
 
+def check_applicant(config: Config, applicant: Applicant) -> None:
+    """What can be refused before anybody is asked to agree. Raises EnrolmentError."""
+    if applicant.purpose is not config.purpose:
+        raise EnrolmentError(
+            f'this device serves the purpose "{config.purpose}"; enrol with --purpose '
+            f"{config.purpose}, or set purpose in the configuration"
+        )
+    require_presentable(applicant.name, applicant.relation)
+    require_basis(applicant.lawful_basis, applicant.purpose)
+
+
 def enrol_person(
     config: Config,
     home: Home,
@@ -69,18 +89,18 @@ def enrol_person(
     sources: Sequence[SourceSpec],
     demo: bool,
     guide: Guide,
+    hand_over: Callable[[EnrolmentResult], None],
     clock: Clock,
     stop: Event,
 ) -> EnrolmentResult:
-    """Captures, signs and stores. Whatever fails, nothing is stored.
+    """Captures, signs, hands over the receipt, and stores. Whatever fails, nothing is stored.
+
+    hand_over: gives the person their receipt. Without the code on it they could not leave, so
+               nothing is stored if it raises.
 
     Raises EnrolmentError, CameraError, ModelError, GalleryError or StorageError.
     """
-    if applicant.purpose is not config.purpose:
-        raise EnrolmentError(
-            f'this device serves the purpose "{config.purpose}"; enrol with --purpose '
-            f"{config.purpose}, or set purpose in the configuration"
-        )
+    check_applicant(config, applicant)
     models = load_models(config)
     store, station = home.store(), station_key(home.keys)
     use = intended_use(config, home, models.embedder.sha256)
@@ -89,7 +109,11 @@ def enrol_person(
     source = make_camera(
         config, sources, still_s=_REPLAY_STILL_S, realtime=False, clock=clock, stop=stop
     )
-    probes = capture.replayed(source) if demo else capture.live(source, _rule(config), _turns())
+    probes = (
+        capture.replayed(source)
+        if demo
+        else capture.live(LatestFrames(source), _rule(config), _turns())
+    )
     enrolled = enrol(
         probes,
         name=applicant.name,
@@ -103,17 +127,19 @@ def enrol_person(
         now=clock.now(),
         entropy=secrets.token_bytes,
     )
-    store.add(enrolled.enrolment, use, now=clock.now())
-    return EnrolmentResult(
+    result = EnrolmentResult(
         enrolled.enrolment.person_id,
         receipt_text(enrolled, notice, leave_command="familiar revoke CODE"),
         enrolled.report,
     )
+    hand_over(result)
+    store.add(enrolled.enrolment, use, now=clock.now())
+    return result
 
 
 def _turns() -> list[Ask]:
-    """The liveness challenge of one capture, in an order nobody can foresee."""
-    return SystemRandom().sample([Ask.LEFT, Ask.RIGHT, Ask.UP], k=3)
+    """The liveness challenge of one capture: one of 81."""
+    return SystemRandom().choices([Ask.LEFT, Ask.RIGHT, Ask.UP], k=_TURNS)
 
 
 def _rule(config: Config) -> LivenessRule:
@@ -129,10 +155,11 @@ def _limits(config: Config) -> EnrolmentLimits:
     enrolment = config.enrolment
     return EnrolmentLimits(
         min_frames=enrolment.min_frames,
-        max_templates=enrolment.max_templates,
+        max_frames=enrolment.max_frames,
         min_similarity=enrolment.min_similarity,
         duplicate_similarity=enrolment.duplicate_similarity,
         relative_similarity=enrolment.relative_similarity,
+        same_similarity=enrolment.same_similarity,
     )
 
 

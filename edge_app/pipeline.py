@@ -40,6 +40,12 @@ from edge_app.records import (
     Rejection,
 )
 
+_PATIENCE = 3
+"""How many times the least number of votes a torn tracklet may take before it is settled."""
+
+_MAX_VOTES = 30
+"""Who stays in view for hours is judged by the latest votes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -124,6 +130,7 @@ class _Tracklet:
     votes: list[Vote] = field(default_factory=list)
     best_quality: float = 0.0
     last_look_s: float = float("-inf")
+    first_vote_s: float = float("-inf")
     last_sketch: Float32Array | None = field(default=None, repr=False)
     last_embedding: Float32Array | None = field(default=None, repr=False)
     gated: bool = False
@@ -246,11 +253,16 @@ class Pipeline:
         gallery: Gallery,
         now: datetime,
     ) -> Rejection | None:
-        face, mesh = self.aligned(frame.image_bgr, detection)
+        mesh = self.mesh(frame.image_bgr, detection)
+        if mesh.presence < self._rules.quality.min_presence:
+            self._stopwatch.lap("align")
+            return Rejection.NOT_A_FACE
+        face = align.aligned_face(frame.image_bgr, mesh)
         measured = quality.assess(face, mesh)
         rejection = quality.fault(face, mesh, measured, self._rules.quality)
         self._stopwatch.lap("align")
-        if rejection is not None or not self._worth_embedding(tracklet, face, measured):
+        threshold = gallery.calibration.threshold
+        if rejection is not None or not self._worth_embedding(tracklet, face, measured, threshold):
             return rejection
         probe = Probe(self.embed(face), measured, frame.time_s, frame.origin)
         state.faces_embedded += 1
@@ -262,20 +274,34 @@ class Pipeline:
 
     def aligned(self, image: ImageBgr, detection: Detection) -> tuple[ImageBgr, FaceMesh]:
         """The face's 112 x 112 crop, and the mesh it was aligned by."""
+        mesh = self.mesh(image, detection)
+        return align.aligned_face(image, mesh), mesh
+
+    def mesh(self, image: ImageBgr, detection: Detection) -> FaceMesh:
+        """The 468 points of a detected face, in frame pixels."""
         tensor, transform = align.mesh_crop(image, detection)
         points, presence = self._models.mesh(tensor)
-        mesh = align.decode_mesh(points, presence, transform)
-        return align.aligned_face(image, mesh), mesh
+        return align.decode_mesh(points, presence, transform)
 
     def embed(self, face: ImageBgr) -> Float32Array:
         """The unit-length embedding, shape (dim,), of an aligned face."""
         return unit(self._models.embedder(align.embedder_input(face))[0])
 
-    def _worth_embedding(self, tracklet: _Tracklet, face: ImageBgr, measured: Quality) -> bool:
-        """Too few votes yet, a better frame than any so far, or perhaps another person."""
+    def _worth_embedding(
+        self, tracklet: _Tracklet, face: ImageBgr, measured: Quality, threshold: float
+    ) -> bool:
+        """Too few votes yet, a better frame than any so far, or perhaps another person.
+
+        A tracklet that some frames named and others did not stays open for a while, so that one
+        bad look among the first does not make an enrolled person nobody.
+        """
+        rule = self._rules.decision
         last, tracklet.last_sketch = tracklet.last_sketch, sketch(face)
         changed = last is None or float(last @ tracklet.last_sketch) < self._rules.min_continuity
-        too_few = len(tracklet.votes) < self._rules.decision.min_agreeing_frames
+        decision = decide(tracklet.votes, threshold, rule)
+        torn = decision.outcome is Outcome.NOBODY and decision.agreeing_frames > 0
+        wanted = rule.min_agreeing_frames * (_PATIENCE if torn else 1)
+        too_few = len(tracklet.votes) < wanted
         better = measured.score > tracklet.best_quality * self._rules.better_quality
         return changed or too_few or better
 
@@ -297,7 +323,7 @@ class Pipeline:
             recognised.append(Recognised(candidate.person_id, candidate.similarity, track.box_px))
             seen = track.detection is not None
             if seen and self._begins_encounter(candidate.person_id, frame.time_s, state):
-                duration_s = frame.time_s - track.first_time_s
+                duration_s = frame.time_s - tracklet.first_vote_s
                 sightings.append(Sighting(candidate, decision.frames, duration_s))
         return recognised, sightings
 
@@ -315,9 +341,12 @@ def _vote(
         # Two people swapped places under the tracker: the name must not stay with the box.
         tracklet.votes.clear()
         tracklet.best_quality = 0.0
+    if not tracklet.votes:
+        tracklet.first_vote_s = probe.time_s
     tracklet.last_embedding = probe.embedding
     # Squared, so that one good frame outweighs several poor ones of the same face.
     tracklet.votes.append(Vote(max(probe.quality.score, 1e-3) ** 2, candidates))
+    del tracklet.votes[:-_MAX_VOTES]
     tracklet.best_quality = max(tracklet.best_quality, probe.quality.score)
 
 

@@ -23,6 +23,10 @@ ImageBgr = NDArray[np.uint8]
 """shape (height, width, 3), dtype uint8, channels blue, green, red."""
 
 
+NODE_NAME_PATTERN = "[a-z0-9-]{1,64}"
+"""What a site or a device may be called: its name is a level of MQTT topics."""
+
+
 class Purpose(StrEnum):
     """What a person may consent to. There are no others, and there is no "other"."""
 

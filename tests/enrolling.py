@@ -41,6 +41,7 @@ def enrol_pictures(
         sources=[parse_source(str(path)) for path in paths],
         demo=True,
         guide=SilentGuide(),
+        hand_over=lambda _: None,
         clock=SystemClock(),
         stop=Event(),
     )

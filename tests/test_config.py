@@ -53,6 +53,21 @@ def test_no_number_is_not_a_number(key: str, value: float) -> None:
         make_config(nested(key, value))
 
 
+@pytest.mark.parametrize(
+    "zone",
+    [
+        [[math.nan, 0], [1, 0], [1, 1], [0, 1]],
+        [[0, 0], [math.inf, 0], [1, 1]],
+        [[0, 0], [1.1, 0], [0.5, 0.5]],
+        [[0, 0], [1, 0], [1, 1], [0, 1]],
+        [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]],
+    ],
+)
+def test_zones_that_mark_nothing_or_everything(zone: list[list[float]]) -> None:
+    with pytest.raises(ConfigError, match=r"attention\.zone"):
+        make_config({"purpose": "entry", "attention": {"zone": zone}})
+
+
 def test_one_value_leaves_the_rest_of_its_section() -> None:
     config = make_config({"attention": {"max_distance_m": 2.0}})
     assert config.attention.max_distance_m == 2.0
@@ -69,6 +84,10 @@ def test_one_value_leaves_the_rest_of_its_section() -> None:
         ({"match": {"target_fpir": "low"}}, "match.target_fpir"),
         ({"embedder": "another"}, "embedder"),
         ({"zzz": 1}, 'unknown key "zzz"'),
+        ({"scan": {"tile_detector": "facemesh"}}, "no detector"),
+        ({"hud": {"language": "xx"}}, "hud.language"),
+        ({"site": "My Home"}, "site"),
+        ({"quality": {"min_brightness": 200, "max_brightness": 100}}, "min_brightness"),
     ],
 )
 def test_wrong_keys_and_values_are_named(stated: dict[str, object], message: str) -> None:

@@ -141,6 +141,16 @@ def test_one_sighting_per_encounter_and_another_after_the_cool_down(
     assert second > 7.5
 
 
+def test_one_bad_look_among_the_first_does_not_make_somebody_nobody(
+    watch: Watch, cast: Cast
+) -> None:
+    """A stranger's picture for one look, then the enrolled person in the same place."""
+    first = cast.walk(STRANGER_1, (0.0, 960, 500, 120), (0.05, 960, 500, 120))
+    then = cast.walk(ENROLLED, (0.06, 960, 500, 120), (2.0, 960, 500, 120))
+    run = watch(scene_camera(2.0, first, then))
+    assert len(run.sightings_s) == 1
+
+
 def test_a_gated_face_carries_no_name(watch: Watch, cast: Cast) -> None:
     """Recognised first; then too blurred to be judged, in the same place."""
     clear = cast.walk(ENROLLED, (0.0, 960, 500, 120), (2.0, 960, 500, 120))

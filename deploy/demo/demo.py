@@ -7,10 +7,12 @@ processes of their own. Only the scene and the pictures at the end are made here
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -35,8 +38,11 @@ from scene import DURATION_S, ENROLLED, FPS, WALKS, street_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "demo"
+CAMERA_BUILD = ROOT / "build" / "demo-camera"
+LOCK = ROOT / "build" / "demo.lock"
 MEDIA = ROOT / "build" / "media"
 NAME = "Barack"
+STREET = BUILD / "street.avi"
 GRACE_S = 1.5
 """A tracklet outlives its face by 0.7 s, and a name takes 0.3 s to come."""
 
@@ -61,12 +67,22 @@ class Familiar:
             [*self._command, *arguments], check=False, capture_output=True, text=True, **options
         )
         if done.returncode:
-            raise DemoError(done.stderr.strip() or f"familiar {arguments[0]} failed")
+            said = done.stderr.strip().removeprefix("familiar: ")
+            raise DemoError(said or f"familiar {arguments[0]} failed")
         return str(done.stdout)
 
     def talk(self, *arguments: str) -> None:
-        """Runs in this terminal."""
-        if subprocess.run([*self._command, *arguments], check=False).returncode:
+        """Runs in this terminal. Ctrl-C is for the command, which ends in order; we wait."""
+        process = self.start(*arguments)
+        at_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            status = process.wait()
+        finally:
+            _stop(process)
+            signal.signal(signal.SIGINT, at_interrupt)
+        if status in {130, -signal.SIGINT}:
+            sys.exit(130)
+        if status:
             raise DemoError(f"familiar {arguments[0]} did not succeed")
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
@@ -81,6 +97,7 @@ def demo_broker(password: str) -> Iterator[int]:
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "FAMILIAR_BROKER_PASSWORD": password},
+        start_new_session=True,  # Ctrl-C ends what it serves first
     )
     try:
         line = broker.stdout.readline() if broker.stdout else ""
@@ -88,8 +105,7 @@ def demo_broker(password: str) -> Iterator[int]:
             raise DemoError("the demo's broker did not start")
         yield int(json.loads(line)["port"])
     finally:
-        broker.terminate()
-        broker.wait(10)
+        _stop(broker)
 
 
 @contextmanager
@@ -97,30 +113,46 @@ def listener(familiar: Familiar, events: Path) -> Iterator[None]:
     """A subscriber that writes what it receives; stands once this is entered."""
     with events.open("w") as file:
         process = familiar.start(
-            "listen", "--broker", familiar.url, stdout=file, stderr=subprocess.PIPE
-        )
+            "listen", "--broker", familiar.url,
+            stdout=file, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
         try:
             if not process.stderr or "listening" not in process.stderr.readline():
                 raise DemoError("the subscriber could not connect to the demo's broker")
             yield
             time.sleep(1.0)
         finally:
-            process.terminate()
-            process.wait(10)
+            _stop(process)
 
 
-def prepare_home(home: Path, password: str) -> None:
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    secret = home / "broker-password"
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def prepared(home: Path, password: str) -> Iterator[None]:
+    """The home with its configuration, made unless it is there, and this run's password."""
+    home.mkdir(parents=True, exist_ok=True)
+    secret, config = home / "broker-password", home / "config.toml"
+    if not config.exists():
+        config.write_text(
+            'site = "demo"\ndevice = "glasses-1"\n'
+            # Two visits within sixteen seconds shall count as two encounters.
+            "[look]\nencounter_gap_s = 3.0\n"
+            # What JSON quotes, TOML reads.
+            f"[mqtt]\npassword_file = {json.dumps(str(secret), ensure_ascii=False)}\n"
+        )
     secret.touch(mode=0o600)
-    secret.write_text(password)
-    (home / "config.toml").write_text(
-        'site = "demo"\ndevice = "glasses-1"\n'
-        # Two visits within sixteen seconds shall count as two encounters.
-        "[look]\nencounter_gap_s = 3.0\n"
-        f'[mqtt]\npassword_file = "{secret}"\n'
-    )
+    try:
+        secret.write_text(password)
+        yield
+    finally:
+        secret.unlink()
 
 
 def replay_demo() -> None:
@@ -128,10 +160,13 @@ def replay_demo() -> None:
     BUILD.mkdir(parents=True)
     password = secrets.token_urlsafe(24)
     home = BUILD / "home"
-    prepare_home(home, password)
-    with _progress() as progress, demo_broker(password) as port:
+    with (
+        prepared(home, password),
+        _progress() as progress,
+        demo_broker(password) as port,
+        filmed_street(progress) as camera,
+    ):
         familiar = Familiar(home, port)
-        camera = _compose(progress)
         step = progress.add_task(f"enrolling {NAME} from two portraits", total=1)
         portraits = [f"--source={MEDIA / name}" for name in ("enrolled-1.jpg", "enrolled-2.jpg")]
         familiar.run(
@@ -149,14 +184,19 @@ def replay_demo() -> None:
     _report(summary)
 
 
-def _compose(progress: Progress) -> SceneCamera:
+@contextmanager
+def filmed_street(progress: Progress) -> Iterator[SceneCamera]:
+    """The scene, and for the time being its video, which takes 274 MB."""
     config = Config()
     reader = Pipeline(make_rules(config), load_models(config), NullStopwatch())
     camera = SceneCamera(street_scene(MEDIA, reader))
     step = progress.add_task("filming the street (1080p)", total=DURATION_S * FPS)
     counted = _Counted(camera, lambda: progress.advance(step))
-    write_mjpeg_avi(BUILD / "street.avi", counted, FPS)
-    return camera
+    try:
+        write_mjpeg_avi(STREET, counted, FPS)
+        yield camera
+    finally:
+        STREET.unlink(missing_ok=True)
 
 
 def _watch(familiar: Familiar, progress: Progress) -> None:
@@ -171,7 +211,7 @@ def _watch(familiar: Familiar, progress: Progress) -> None:
     ticker.start()
     try:
         familiar.run(
-            "run", "--demo", f"--source={BUILD / 'street.avi'}", "--pace", "realtime",
+            "run", "--demo", f"--source={STREET}", "--pace", "realtime",
             "--broker", familiar.url, "--output", "json", "--summary", str(BUILD / "summary.json"),
             "--hud-png", str(BUILD / "hud"),
         )  # fmt: skip
@@ -225,16 +265,26 @@ def _report(summary: dict[str, Any]) -> None:
 
 
 def camera_demo(camera: str) -> None:
-    """Enrol whoever sits before the camera, with their consent, and recognise them."""
-    home = BUILD.with_name("demo-camera") / "home"
-    password = secrets.token_urlsafe(24)
-    with demo_broker(password) as port:
-        prepare_home(home, password)
+    """Enrol whoever sits before the camera, with their consent, and recognise them.
+
+    Who enrolled in an earlier run stays enrolled.
+    """
+    home, password = CAMERA_BUILD / "home", secrets.token_urlsafe(24)
+    with prepared(home, password), demo_broker(password) as port:
         familiar = Familiar(home, port)
-        name = console.input("Your name, as the display shall show it: ").strip()
-        familiar.talk("enrol", "--name", name, "--purpose", "assist", "--source", camera)
+        enrolled = len(json.loads(familiar.run("people", "list", "--json")))
+        if not enrolled or _answer(f"{enrolled} enrolled already; enrol one more? [y/N] ") == "y":
+            name = _answer("Your name, as the display shall show it: ")
+            familiar.talk("enrol", f"--name={name}", "--purpose", "assist", f"--source={camera}")
         console.print("Now look at the camera again. Ctrl-C ends it.")
-        familiar.talk("run", "--source", camera, "--broker", familiar.url)
+        familiar.talk("run", f"--source={camera}", "--broker", familiar.url)
+
+
+def _answer(question: str) -> str:
+    try:
+        return console.input(question, markup=False).strip()
+    except EOFError as error:
+        raise DemoError("a person has to answer here; run it in a terminal") from error
 
 
 class _Counted:
@@ -278,15 +328,37 @@ def _progress() -> Progress:
     )
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Two demos at once would overwrite each other's files."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoError("another demo is running; wait for its end, or end it") from error
+        yield
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Ends the demo by way of everything that has to be cleaned up."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--camera", help="a camera number or address, instead of the street")
     arguments = parser.parse_args()
     try:
-        if arguments.camera is None:
-            replay_demo()
-        else:
-            camera_demo(arguments.camera)
+        with alone():
+            if arguments.camera is None:
+                replay_demo()
+            else:
+                camera_demo(arguments.camera)
     except (DemoError, EdgeAppError) as error:
         console.print(f"familiar: {error}", style="red", markup=False)
         return 1

@@ -41,7 +41,10 @@ def make_private_folder(folder: Path) -> None:
         StorageError: it cannot be created.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # `parents=True` would give the folders above what the umask gives.
+        for missing in reversed([f for f in (folder, *folder.parents) if not f.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise storage_error(folder, error) from error
 
@@ -131,3 +134,12 @@ def _write(path: Path, mode: int, parts: Sequence[bytes | bytearray | memoryview
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def file_state(path: Path) -> tuple[int, int, int]:
+    """Changes whenever the file is replaced or written; zeros if there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (state.st_ino, state.st_mtime_ns, state.st_size)

@@ -17,12 +17,11 @@ from cloudevents.core.v1.event import CloudEvent
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from edge_app.errors import DeliveryError
-from edge_app.records import Alert, ClockState, Purpose
+from edge_app.records import NODE_NAME_PATTERN, Alert, ClockState, Purpose
 
 CONTENT_TYPE: Final = JSONFormat.CONTENT_TYPE
 EVENT_TYPE: Final = "org.familiar.match.v1"
 DATA_SCHEMA: Final = "urn:familiar:schema:match-data:v1"
-NODE_NAME_PATTERN: Final = "[a-z0-9-]{1,64}"
 """What a site or a device may be called: it becomes part of a topic and of a URN."""
 
 _MAX_EVENT_BYTES: Final = 16_384

@@ -1,7 +1,8 @@
 """One device's gallery at rest: encrypted, authenticated, and replaced as a whole.
 
-The folder holds `gallery.sealed`, `tombstones` (see there), `floor` (the newest generation
-that was ever written), and `lock`. Numbers in `gallery.sealed` are big-endian:
+The folder holds `gallery.sealed` and `lock`; another beside it `tombstones` (see there), `floor`
+(the newest generation that was ever written), and `newest-time`. Numbers in `gallery.sealed` are
+big-endian:
 
     magic 8 | store id 16 | key check 16 | generation 8 | nonce 12 | length 8 | nonce 12 |
     length 8 | dim 4 | people, AES-256-GCM | templates, AES-256-GCM
@@ -20,9 +21,10 @@ from __future__ import annotations
 import json
 import secrets
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,7 +32,13 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from edge_app.adapters.durable import exclusive, write_all_durably
+from edge_app.adapters.durable import (
+    exclusive,
+    file_state,
+    make_private_folder,
+    write_all_durably,
+    write_durably,
+)
 from edge_app.adapters.keys import derive
 from edge_app.adapters.sealed import SealedMemory, SealedTemplates, on_rows, seal_templates
 from edge_app.adapters.tombstones import Tombstones
@@ -48,6 +56,10 @@ from edge_app.records import Enrolment, SignedConsent, Template
 GALLERY_NAME: Final = "gallery.sealed"
 TOMBSTONES_NAME: Final = "tombstones"
 FLOOR_NAME: Final = "floor"
+NEWEST_TIME_NAME: Final = "newest-time"
+
+_CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+_TIME_STEP: Final = timedelta(hours=1)
 
 _MAGIC: Final = b"FAMGAL\x00\x01"
 _TAG_BYTES: Final = 16
@@ -98,13 +110,47 @@ class StoredGallery:
 class GalleryStore:
     """The store in one folder. Safe for several processes at once."""
 
-    def __init__(self, folder: Path, key: bytes) -> None:
-        """Name the folder, which need not exist; key: the 32 bytes of the store key."""
+    def __init__(self, folder: Path, key: bytes, *, withdrawn: Path | None = None) -> None:
+        """Name the folders, which need not exist; key: the 32 bytes of the store key.
+
+        withdrawn: where tombstones, floor and newest time are kept; apart from the gallery, so
+                   that an older copy of its folder does not bring them back with it.
+        """
+        memory = withdrawn or folder
         self._folder = folder
+        self._memory = memory
         self._key = key
         self._path = folder / GALLERY_NAME
-        self._floor_path = folder / FLOOR_NAME
-        self._tombstones = Tombstones(folder / TOMBSTONES_NAME)
+        self._floor_path = memory / FLOOR_NAME
+        self._time_path = memory / NEWEST_TIME_NAME
+        self._tombstones_path = memory / TOMBSTONES_NAME
+        self._tombstones = Tombstones(self._tombstones_path)
+
+    def require_time(self, now: datetime, *, trusted: bool) -> None:
+        """Pass unless this device has already seen a later time (P2).
+
+        now: aware, UTC; trusted: the clock is synchronised, so that the time is remembered.
+
+        Raises:
+            GalleryError: the clock runs behind, and would bring expired consents back.
+            StorageError: the time cannot be written.
+        """
+        try:
+            newest = datetime.fromisoformat(self._time_path.read_text("ascii"))
+        except FileNotFoundError:
+            newest = now - _TIME_STEP
+        except (OSError, ValueError) as error:
+            raise GalleryError(
+                f"cannot read {self._time_path}: {error}; set the clock right, then remove it"
+            ) from error
+        if now < newest - _CLOCK_TOLERANCE:
+            raise GalleryError(
+                f"the clock says {now:%Y-%m-%d %H:%M} UTC, and this device has already seen "
+                f"{newest:%Y-%m-%d %H:%M}; set the clock, by which consents are judged"
+            )
+        if trusted and now >= newest + _TIME_STEP:
+            with self._exclusive():
+                write_durably(self._time_path, now.isoformat().encode("ascii"))
 
     def load(self, use: IntendedUse, *, now: datetime) -> StoredGallery:
         """Read, authenticate, and check every consent (P2). An absent store is empty.
@@ -153,7 +199,7 @@ class GalleryStore:
             GalleryError: nobody has this id, or the store cannot be read.
             StorageError: it cannot be written.
         """
-        with exclusive(self._folder):
+        with self._exclusive():
             people = self._read().people
             digests = {d for p in people if p.person_id == person_id for d in _tombstones_of(p)}
             if not digests:
@@ -173,7 +219,7 @@ class GalleryStore:
             StorageError: it cannot be written.
         """
         digest = revocation_sha256(normalise_code(code))
-        with exclusive(self._folder):
+        with self._exclusive():
             self._tombstones.add({digest})
         erased = self._rewrite(_everyone)
         return any(person.consent.record.revocation_sha256 == digest for person in erased)
@@ -195,7 +241,13 @@ class GalleryStore:
 
     def fingerprint(self) -> tuple[tuple[int, int, int], ...]:
         """Changes whenever any process changes the store; cheap enough to ask every second."""
-        return tuple(map(_file_state, (self._path, self._folder / TOMBSTONES_NAME)))
+        return tuple(map(file_state, (self._path, self._tombstones_path)))
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        make_private_folder(self._memory)
+        with exclusive(self._folder):
+            yield
 
     def _rewrite(
         self, change: Callable[[_Contents], tuple[Enrolment, ...]]
@@ -204,7 +256,7 @@ class GalleryStore:
 
         change: from the contents without those who left, to who shall be stored.
         """
-        with exclusive(self._folder):
+        with self._exclusive():
             stored = self._read()
             old = replace(stored, people=tuple(p for p in stored.people if _is_here(p, stored)))
             people = change(old)
@@ -224,7 +276,7 @@ class GalleryStore:
             if floor:
                 raise GalleryError(
                     f"{self._path} is gone, and it was at generation {floor}; restore its newest "
-                    f"copy, or remove {self._floor_path} to begin with nobody"
+                    f"copy, or move {self._floor_path} away to begin with nobody"
                 ) from None
             return _Contents(secrets.token_bytes(16), 0, tombstones, ())
         except OSError as error:
@@ -235,8 +287,13 @@ class GalleryStore:
         if contents.generation < floor:
             raise GalleryError(
                 f"{self._path} is at generation {contents.generation}, and this device has used "
-                f"{floor}; restore its newest copy, or remove {self._floor_path} to accept this "
-                "one (whoever left stays out)"
+                f"{floor}; restore its newest copy, or move the folder away and enrol again"
+            )
+        if contents.generation and self._memory != self._folder and not self._floor_path.exists():
+            raise GalleryError(
+                f"{self._floor_path} is missing, so whoever left since this gallery was written "
+                f"would come back; restore {self._memory}, or move the gallery's folder away and "
+                "enrol again"
             )
         return replace(contents, tombstones=contents.tombstones | tombstones)
 
@@ -337,6 +394,8 @@ class GalleryStore:
             sealed.matrix.reshape(-1).view(np.uint8).data,
             b"templates" + clear,
         )
+        if not self._floor_path.exists():
+            write_durably(self._floor_path, b"0")  # a gallery without one is not believed
         write_all_durably(
             {
                 self._path: (clear, sealed_people, sealed_templates),
@@ -381,14 +440,6 @@ def _is_here(person: Enrolment, contents: _Contents) -> bool:
 def _is_retained(person: Enrolment, now: datetime) -> bool:
     record = person.consent.record
     return (now - record.event_time).total_seconds() < record.retention_s
-
-
-def _file_state(path: Path) -> tuple[int, int, int]:
-    try:
-        state = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (state.st_ino, state.st_mtime_ns, state.st_size)
 
 
 def _require_room(people: Iterable[Enrolment], newcomer: Enrolment) -> None:

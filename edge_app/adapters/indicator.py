@@ -20,6 +20,10 @@ class LedIndicator:
     def __init__(self, led_path: Path) -> None:
         self._led_path = led_path
 
+    def is_on(self) -> bool:
+        """Whether it is lit now, by whomever. Raises IndicatorError."""
+        return self._read("brightness") > 0
+
     def turn_on(self) -> None:
         """Raises IndicatorError unless the light then says that it is on."""
         self._drive(self._full_brightness())

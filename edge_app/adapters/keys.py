@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from edge_app.adapters.durable import exclusive, write_durably
+from edge_app.adapters.durable import exclusive, file_state, write_durably
 from edge_app.core.consent import station_id
 from edge_app.errors import KeyFileError
 
@@ -60,6 +60,14 @@ def store_key(sources: KeySources) -> bytes:
     found = _given_key(STORE_KEY_NAME, sources.store_key_file, sources)
     if found is not None:
         return found
+    existing = _home_key(STORE_KEY_NAME, sources)
+    if existing is not None:
+        return existing
+    if (sources.home / "store" / "gallery.sealed").exists():
+        raise KeyFileError(
+            f"the key of this gallery is gone from {_keys_folder(sources) / STORE_KEY_NAME}; "
+            "restore it, or move the gallery's folder away and enrol again"
+        )
     with exclusive(_keys_folder(sources)):
         return _home_key(STORE_KEY_NAME, sources) or _make_key(STORE_KEY_NAME, sources)
 
@@ -108,6 +116,11 @@ def trusted_stations(home: Path) -> Mapping[str, bytes]:
             f"cannot use {path}: {error}; restore it from a backup, or remove it and enrol again"
         ) from error
     return stations
+
+
+def stations_state(home: Path) -> tuple[int, int, int]:
+    """Changes whenever the trusted stations do; cheap enough to ask every second."""
+    return file_state(home / STATIONS_NAME)
 
 
 def site_key(key: bytes) -> bytes:
@@ -165,7 +178,7 @@ def _read_key(path: Path, *, must_be_private: bool) -> bytes | None:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             key = file.read(KEY_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise KeyFileError(

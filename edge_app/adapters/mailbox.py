@@ -7,7 +7,7 @@ import threading
 from typing import Final
 
 from edge_app.ports import FrameSource
-from edge_app.records import Frame
+from edge_app.records import Frame, FrameOrigin
 
 _log: Final = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ class Mailbox:
 
     @property
     def ended(self) -> bool:
-        """True once it is closed and empty: `get` will return no frame any more."""
+        """True once it is closed, empty, and without an error that `get` has still to raise."""
         with self._changed:
-            return self._closed and self._frame is None
+            return self._closed and self._frame is None and self._error is None
 
     def put(self, frame: Frame) -> bool:
         """False if the mailbox is closed and the frame was not taken over."""
@@ -73,6 +73,48 @@ class Mailbox:
                 self._changed.notify_all()
 
 
+class LatestFrames:
+    """A `FrameSource` that always gives the newest frame of a live camera, and skips the rest.
+
+    For readers that are slower than the camera: without it the frames that pile up in between
+    would be read later and later.
+    """
+
+    def __init__(self, inner: FrameSource) -> None:
+        self._inner = inner
+        self._mailbox = Mailbox(lossless=False)
+        self._thread = CameraThread(
+            source=inner, mailbox=self._mailbox, stop_event=threading.Event()
+        )
+
+    @property
+    def origin(self) -> FrameOrigin:
+        return self._inner.origin
+
+    @property
+    def description(self) -> str:
+        return self._inner.description
+
+    @property
+    def undecodable(self) -> int:
+        return self._inner.undecodable
+
+    def open(self) -> None:
+        """Once. Raises what the camera's `open` raises."""
+        self._thread.start()
+
+    def read(self) -> Frame | None:
+        """Raises what the camera's `read` raised."""
+        while not self._mailbox.ended:
+            frame = self._mailbox.get(timeout_s=1.0)
+            if frame is not None:
+                return frame
+        return None
+
+    def close(self) -> None:
+        self._thread.stop(timeout_s=5.0)
+
+
 class CameraThread:
     """Pumps a frame source into a mailbox, and closes both at the end.
 
@@ -100,6 +142,8 @@ class CameraThread:
         """Ends the thread; the source is closed when this returns, if it did not hang."""
         self._stop_event.set()
         self._mailbox.close()
+        if self._thread.ident is None:
+            return
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             _log.warning("%s did not stop within %g s", self._source.description, timeout_s)

@@ -28,9 +28,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_app.adapters.events import CONTENT_TYPE, NODE_NAME_PATTERN, from_cloudevent
+from edge_app.adapters.events import CONTENT_TYPE, from_cloudevent
 from edge_app.adapters.outbox import Outbox, PendingAlert
 from edge_app.errors import ConfigError, DeliveryError, EdgeAppError
+from edge_app.records import NODE_NAME_PATTERN
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ ONLINE: Final = b'{"state":"online"}'
 OFFLINE: Final = b'{"state":"offline"}'
 
 _URL_HELP: Final = "write it as mqtt://host:1883 or mqtts://user:password@host:8883"
+_CONNECTED: Final = "connected"
+_CLOSED: Final = "closed"
 _REMEMBERED_EVENTS: Final = 10_000
 _UNSUPPORTED_PROTOCOL: Final = 132
 _RECEIVE_MAXIMUM: Final = 65_535  # MQTT 5, section 3.2.2.3.3: what an absent property means
@@ -223,12 +226,24 @@ class MqttPublisher:
         self._closing = threading.Event()
         self._drain_until_s = 0.0
         self._status = LinkStatus(connected=False, detail="not started")
+        self._reached = "no answer yet"
         self._thread = threading.Thread(target=self._run, name="mqtt-publisher", daemon=True)
 
     @property
     def status(self) -> LinkStatus:
         """The connection as it is now; may be read from any thread."""
         return self._status
+
+    @property
+    def reached(self) -> str:
+        """ "connected" if the broker ever accepted us, else why it did not."""
+        return self._reached
+
+    @property
+    def failed(self) -> bool:
+        """Whether the thread ended by itself, which only a defect can make it do."""
+        begun = self._thread.ident is not None
+        return begun and not self._thread.is_alive() and not self._closing.is_set()
 
     def start(self) -> None:
         """Begin to connect and deliver, and return at once."""
@@ -258,7 +273,7 @@ class MqttPublisher:
             except Exception:
                 self._set_status(connected=False, detail="stopped by a defect")
                 raise
-        self._set_status(connected=False, detail="closed")
+        self._set_status(connected=False, detail=_CLOSED)
 
     def _finished(self) -> bool:
         if not self._closing.is_set():
@@ -304,6 +319,10 @@ class MqttPublisher:
 
     def _set_status(self, *, connected: bool, detail: str) -> None:
         status = LinkStatus(connected=connected, detail=detail)
+        if connected:
+            self._reached = _CONNECTED
+        elif self._reached != _CONNECTED and detail != _CLOSED:
+            self._reached = detail
         if status != self._status:  # a broker that stays away is reported once
             log = _log.info if connected or self._closing.is_set() else _log.warning
             log("mqtt: %s%s", "connected, " if connected else "", detail)

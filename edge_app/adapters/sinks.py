@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,6 +15,8 @@ from edge_app.adapters.outbox import Outbox
 from edge_app.errors import DeliveryError, EdgeAppError
 from edge_app.ports import AlertSink
 from edge_app.records import Alert
+
+_READER_PATIENCE_S = 2.0
 
 
 class OutboxSink:
@@ -52,6 +56,7 @@ class JsonLinesSink:
         """
         line = to_cloudevent(alert).decode()
         try:
+            _require_reader(self._stream)
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError) as error:
@@ -90,6 +95,19 @@ def _try_all(actions: Sequence[Callable[[], None]]) -> None:
             failures.append(error)
     if failures:
         raise failures[0]
+
+
+def _require_reader(stream: TextIO) -> None:
+    """Raises TimeoutError where a write would wait for a reader who does not read.
+
+    A pipe that is ready takes at least 4,096 bytes (pipe(7)); an alert is shorter.
+    """
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return  # not a file: it cannot block
+    if not select.select([], [descriptor], [], _READER_PATIENCE_S)[1]:
+        raise TimeoutError(errno.ETIMEDOUT, "its reader does not read")
 
 
 def _discard_rest(stream: TextIO) -> None:

@@ -26,6 +26,9 @@ from edge_app.records import Calibration, Float32Array
 MAX_THRESHOLD: Final = 0.95
 """Two pictures of one person rarely score higher: such a threshold would match nobody."""
 
+LEAST_PLAUSIBLE_THRESHOLD: Final = 0.35
+"""The best of 597 strangers scores 0.45 in the median on LFW, and rarely below 0.35."""
+
 MAX_EXTRAPOLATION: Final = 10.0
 """How far below 1 / comparisons an FMR may be read off the fitted tail.
 
@@ -62,9 +65,9 @@ class ImpostorTail:
         """Refuse numbers that describe no tail."""
         sound = (
             all(map(math.isfinite, (self.u, self.tail_fraction, self.shape, self.scale)))
-            and -1 <= self.u < 1
+            and 0 <= self.u < 1
             and 0 < self.tail_fraction <= 1
-            and self.scale > 0
+            and 0 < self.scale <= 1
             and self.comparisons > 0
         )
         if not sound:
@@ -128,6 +131,20 @@ def threshold_for(tail: ImpostorTail, target_fpir: float, comparisons: int) -> C
             f"{threshold:.3f}, above which nobody is recognised; raise target_fpir or enrol fewer"
         )
     return Calibration(threshold, target_fpir, comparisons, tail.model_sha256)
+
+
+def require_plausible(calibration: Calibration) -> None:
+    """Pass if the threshold is one that the shipped embedders could need.
+
+    Raises:
+        CalibrationError: it is lower, so the measured tail was altered or is another model's.
+    """
+    if calibration.threshold < LEAST_PLAUSIBLE_THRESHOLD:
+        raise CalibrationError(
+            f"the measured tail asks for a threshold of {calibration.threshold:.3f}, at which "
+            "strangers match every day: models/calibration/impostor_tail.json is not the one "
+            "that was shipped; reinstall Familiar"
+        )
 
 
 def _threshold_at(tail: ImpostorTail, fmr: float) -> float:

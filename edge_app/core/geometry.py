@@ -31,13 +31,6 @@ def intersection_over_union(a: Box, b: Box) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def expand(box: Box, factor: float) -> Box:
-    """The box with both sides multiplied by `factor` about its centre."""
-    cx, cy = box.centre
-    half_width, half_height = box.width * factor / 2, box.height * factor / 2
-    return Box(cx - half_width, cy - half_height, cx + half_width, cy + half_height)
-
-
 def clip(box: Box, width_px: int, height_px: int) -> Box:
     """The part of the box inside an image; empty (zero area) if there is none."""
     x0, x1 = (min(max(x, 0.0), float(width_px)) for x in (box.x0, box.x1))

@@ -1,6 +1,5 @@
-"""The liveness challenge at enrolment: turns that nobody could have recorded beforehand.
-
-The asked turns are drawn at random for each capture. A step counts only while one face stays
+"""The liveness challenge at enrolment: turns that are drawn at random for each capture.
+ A step counts only while one face stays
 in view; a turn the other way fails the whole challenge, so that a recording of somebody
 looking about does not pass by chance. Yaw is judged by how far the nose tip moves against
 the eyes: a flat photograph that is turned keeps them together.
@@ -80,9 +79,8 @@ def advance(challenge: Challenge, pose: Pose, time_s: float, rule: LivenessRule)
     ask = challenge.current
     if ask is None:
         return challenge
-    if time_s - challenge.since_s > rule.step_timeout_s or _contradicts(
-        ask, pose, challenge.rest_pitch_deg, rule
-    ):
+    late = time_s - challenge.since_s > _time_limit_s(challenge, rule)
+    if late or _contradicts(ask, pose, challenge.rest_pitch_deg, rule):
         return _ended(challenge, ChallengeState.FAILED)
     if not _met(ask, pose, challenge, rule):
         return challenge
@@ -101,9 +99,13 @@ def interrupted(challenge: Challenge, time_s: float, rule: LivenessRule) -> Chal
     if challenge.current is None:
         return challenge
     waited_s = time_s - challenge.since_s
-    if challenge.done == 0 and waited_s < _SETTLING_STEPS * rule.step_timeout_s:
+    if challenge.done == 0 and waited_s <= _time_limit_s(challenge, rule):
         return challenge
     return _ended(challenge, ChallengeState.FAILED)
+
+
+def _time_limit_s(challenge: Challenge, rule: LivenessRule) -> float:
+    return rule.step_timeout_s * (_SETTLING_STEPS if challenge.done == 0 else 1)
 
 
 def _ended(challenge: Challenge, state: ChallengeState) -> Challenge:

@@ -74,12 +74,14 @@ class Scanner:
             self._thumbnail = thumbnail
             return list(self._tiles)
         self._age_frames += 1
-        urgency = self._age_frames * (1 + self.plan.motion_boost * self._motion(thumbnail))
+        around = [follow_region(box, width, height, self.plan) for box in known_faces]
+        followed = [region for region in around if region is not None]
+        motion = self._motion(thumbnail, followed)
+        urgency = self._age_frames * (1 + self.plan.motion_boost * motion)
         self._thumbnail = thumbnail
         chosen = np.argsort(-urgency, kind="stable")[: self.plan.tiles_per_frame]
         self._age_frames[chosen] = 0
-        around = [follow_region(box, width, height, self.plan) for box in known_faces]
-        return [r for r in around if r is not None] + [self._tiles[i] for i in chosen]
+        return followed + [self._tiles[i] for i in chosen]
 
     def _start(self, width: int, height: int) -> None:
         plan = self.plan
@@ -90,17 +92,24 @@ class Scanner:
         self._age_frames = np.zeros(len(self._tiles), np.float32)
         self._size = (width, height)
 
-    def _motion(self, thumbnail: NDArray[np.int16]) -> NDArray[np.float32]:
-        """How much moved in each tile since the last frame, 0 to 1."""
+    def _motion(
+        self, thumbnail: NDArray[np.int16], followed: Sequence[Region]
+    ) -> NDArray[np.float32]:
+        """How much moved in each tile since the last frame, 0 to 1; known faces do not count."""
         moved = np.abs(thumbnail - self._thumbnail) > self.plan.motion_luma
+        for region in followed:
+            moved[_on_thumbnail(region.box_px)] = False
         shares = np.empty(len(self._tiles), np.float32)
         for i, region in enumerate(self._tiles):
-            box = region.box_px
-            x0, y0 = (int(v) // _THUMBNAIL_STEP_PX for v in (box.x0, box.y0))
-            x1, y1 = (int(v) // _THUMBNAIL_STEP_PX + 1 for v in (box.x1, box.y1))
-            shares[i] = moved[y0:y1, x0:x1].mean()
+            shares[i] = moved[_on_thumbnail(region.box_px)].mean()
         np.minimum(shares / np.float32(_FULL_MOTION_SHARE), np.float32(1), out=shares)
         return shares
+
+
+def _on_thumbnail(box: Box) -> tuple[slice, slice]:
+    x0, y0 = (int(v) // _THUMBNAIL_STEP_PX for v in (box.x0, box.y0))
+    x1, y1 = (int(v) // _THUMBNAIL_STEP_PX + 1 for v in (box.x1, box.y1))
+    return slice(y0, y1), slice(x0, x1)
 
 
 def follow_region(box_px: Box, width: int, height: int, plan: ScanPlan) -> Region | None:

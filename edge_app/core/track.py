@@ -38,7 +38,6 @@ class Track:
     box_px: Box
     first_time_s: float
     last_seen_s: float
-    frames: int
     detection: Detection | None
     aspect: float = field(repr=False)
     kalman: cv2.KalmanFilter = field(repr=False)
@@ -90,7 +89,6 @@ class Tracker:
             box_px=detection.box_px,
             first_time_s=time_s,
             last_seen_s=time_s,
-            frames=1,
             detection=detection,
             aspect=_aspect(detection.box_px),
             kalman=_new_filter(detection.box_px),
@@ -137,7 +135,6 @@ def _correct(track: Track, detection: Detection, time_s: float) -> None:
     track.box_px = _box(track.kalman.correct(measured), track.aspect)
     track.detection = detection
     track.last_seen_s = time_s
-    track.frames += 1
 
 
 def _box(state: cv2.typing.MatLike, aspect: float) -> Box:

@@ -59,7 +59,7 @@ def _facts(name: str, record: ConsentRecord) -> list[str]:
         "Holds until": f"{ends:%Y-%m-%d %H:%M} UTC",
         "Erased by": f"{erased:%Y-%m-%d %H:%M} UTC",
         "Basis": _BASES[record.lawful_basis],
-        "Stored": f"{', '.join(record.pii_information)} ({len(record.template_ids)} templates)",
+        "Stored": f"{', '.join(record.pii_information)} ({len(record.template_ids)})",
         "Where": ", ".join(record.storage_locations),
         "Answers for it": "; ".join(f"{c.name}, {c.contact}" for c in record.pii_controllers),
         "Record": record.record_id,

@@ -1,8 +1,8 @@
 """The enrolment station: from the good frames of one capture to a signed enrolment.
 
-It keeps the few templates that say most: frames that disagree with the rest are dropped (a
-passer-by, a bad moment), then those that repeat a better one, then those beyond the limit,
-because every further reference raises the best stranger's score too.
+It averages the few frames that say most into one template: frames that disagree with the rest
+are dropped (a passer-by, a bad moment), then those that repeat a better one, then those beyond
+the limit. Several templates would each raise the best stranger's score (docs/adr/0008).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_app.core.consent import SCHEMA_VERSION, sign, template_id
+from edge_app.core.embed import unit
 from edge_app.core.revocation import ENTROPY_BYTES, new_code, revocation_sha256
 from edge_app.enrolment.consent_notice import Notice
 from edge_app.errors import EnrolmentError
@@ -44,17 +45,19 @@ class EnrolmentLimits:
     """What an enrolment must reach.
 
     min_frames:           good frames that a live capture must have.
-    max_templates:        templates kept of one person.
+    max_frames:           frames that are averaged into the template.
     min_similarity:       mean cosine to the other frames below which a frame is an outlier.
     duplicate_similarity: cosine to a kept frame above which a frame adds nothing.
     relative_similarity:  cosine to someone enrolled from which a warning is due.
+    same_similarity:      cosine from which the two could not be told apart.
     """
 
     min_frames: int
-    max_templates: int
+    max_frames: int
     min_similarity: float
     duplicate_similarity: float
     relative_similarity: float
+    same_similarity: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ class EnrolmentReport:
 
     def lines(self) -> tuple[str, ...]:
         """The same in plain words, one line each, without names."""
-        said = [f"{_count(self.kept, 'template')} kept from {_count(self.frames, 'good frame')}"]
+        good = _count(self.frames, "good one")
+        said = [f"one template averaged from {_count(self.kept, 'frame')} of {good}"]
         reasons = (
             (self.outliers, "looked different from the others"),
             (self.duplicates, "added nothing to a better one"),
@@ -141,12 +145,13 @@ def enrol(
             ones mixed, or of the other kind than `demo` says), the name cannot be shown, or
             the legal basis does not go with the purpose.
     """
-    _require_presentable(name, relation)
-    _require_basis(agreement.lawful_basis, agreement.notice.purpose)
+    require_presentable(name, relation)
+    require_basis(agreement.lawful_basis, agreement.notice.purpose)
     _require_origin(probes, demo=demo)
     kept, report = _select(probes, limits, demo=demo)
     code = new_code(entropy(ENTROPY_BYTES))
-    templates = tuple(Template(template_id(e), e) for e in (p.embedding for p in kept))
+    embedding = unit(np.mean([probe.embedding for probe in kept], axis=0))
+    templates = (Template(template_id(embedding), embedding),)
     record = ConsentRecord(
         schema_version=SCHEMA_VERSION,
         record_id=_random_id(entropy),
@@ -175,10 +180,15 @@ def enrol(
     )
     enrolment = Enrolment(name, relation, sign(record, station), templates)
     look_alike = _look_alike(enrolment, enrolled, limits.relative_similarity)
+    if look_alike is not None and look_alike.similarity >= limits.same_similarity:
+        raise EnrolmentError(
+            "this face is enrolled already, or too like somebody's to be told apart: nothing was "
+            "stored; remove the other record first if it is the same person's"
+        )
     return Enrolled(enrolment, code, replace(report, look_alike=look_alike))
 
 
-def _require_presentable(name: str, relation: str) -> None:
+def require_presentable(name: str, relation: str) -> None:
     """Names go to terminals and displays as they are, so control characters stay out."""
     if not 0 < len(name.strip()) <= _MAX_NAME_LENGTH or not name.isprintable():
         raise EnrolmentError(
@@ -191,7 +201,7 @@ def _require_presentable(name: str, relation: str) -> None:
         )
 
 
-def _require_basis(basis: LawfulBasis, purpose: Purpose) -> None:
+def require_basis(basis: LawfulBasis, purpose: Purpose) -> None:
     if basis is LawfulBasis.LEGAL_REPRESENTATIVE and purpose is not Purpose.CARE:
         raise EnrolmentError(
             "a legal representative can consent for the purpose care only; let the person "
@@ -229,7 +239,7 @@ def _select(
             "stored, capture again and hold still a little longer"
         )
     distinct = _distinct(agreeing, limits.duplicate_similarity)
-    kept = distinct[: limits.max_templates]
+    kept = distinct[: limits.max_frames]
 
     report = EnrolmentReport(
         frames=len(probes),

@@ -12,19 +12,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-from edge_app.core import decode, quality
+from edge_app.core import quality
 from edge_app.core.gallery import IndexFactory
-from edge_app.core.scan import Scanner, ScanPlan
-from edge_app.pipeline import Models, Pipeline
-from edge_app.records import Box, Detection, FaceMesh, Float32Array, Landmarks
+from edge_app.core.scan import Region, Scanner, ScanPlan
+from edge_app.pipeline import Pipeline
+from edge_app.records import Box, Detection, Float32Array, Landmarks
 
 GALLERY_SIZES = (100, 1_000, 10_000, 50_000)
 _WIDTH_PX, _HEIGHT_PX = 1920, 1080
+_WHOLE_FRAME, _ALIGNMENT = "detect, whole frame", "mesh and alignment"
+_QUALITY, _EMBEDDING = "quality", "embed"
 _RUNTIME_PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless")
 
 
@@ -62,7 +64,6 @@ class BenchReport:
 
 
 def run_bench(
-    models: Models,
     pipeline: Pipeline,
     plan: ScanPlan,
     index_factory: IndexFactory,
@@ -75,7 +76,7 @@ def run_bench(
     rng = np.random.default_rng(1)
     image = rng.integers(0, 255, (_HEIGHT_PX, _WIDTH_PX, 3), dtype=np.uint8)
     regions = Scanner(plan).regions(image, ())
-    tile, follow = regions[0], Box(800, 400, 1000, 600)
+    tile, follow = regions[0], Region(Box(800, 400, 1000, 600), plan.follow_detector)
     face_box = Detection(Box(850, 450, 950, 550), _keypoints(), 0.9)
     face, mesh = pipeline.aligned(image, face_box)
     tracked = [Box(900, 500, 1000, 600)]
@@ -85,21 +86,23 @@ def run_bench(
         (f"detect, one tile ({tile.detector})", lambda: pipeline.detect_in(image, tile)),
         (
             f"detect, around a known face ({plan.follow_detector})",
-            lambda: _detect(models, image, follow, plan.follow_detector),
+            lambda: pipeline.detect_in(image, follow),
         ),
-        ("detect, whole frame", lambda: pipeline.detect_whole(image)),
-        ("mesh and alignment", lambda: pipeline.aligned(image, face_box)),
-        ("quality", lambda: _judge(face, mesh)),
-        ("embed", lambda: pipeline.embed(face)),
+        (_WHOLE_FRAME, lambda: pipeline.detect_whole(image)),
+        (_ALIGNMENT, lambda: pipeline.aligned(image, face_box)),
+        (_QUALITY, lambda: quality.assess(face, mesh)),
+        (_EMBEDDING, lambda: pipeline.embed(face)),
     ]
     figures = [_time(name, call, calls, on_stage) for name, call in stages]
+    dim = len(pipeline.embed(face))
     for size in GALLERY_SIZES:
-        index = index_factory(_templates(rng, size))
-        probe = _templates(rng, 1)[0]
-        name = f"match among {size:,} templates"
-        figures.append(_time(name, partial(index.search, probe, 20), calls, on_stage))
+        index = index_factory(_templates(rng, size, dim))
+        probe = _templates(rng, 1, dim)[0]
+        search = partial(index.search, probe, 20)
+        figures.append(_time(_matching(size), search, calls, on_stage))
     p50 = {figure.stage: figure.p50_ms for figure in figures}
-    first = sum(p50[stages[i][0]] for i in (3, 4, 5, 6)) + figures[-1].p50_ms
+    steps = (_WHOLE_FRAME, _ALIGNMENT, _QUALITY, _EMBEDDING, _matching(GALLERY_SIZES[-1]))
+    first = sum(p50[step] for step in steps)
     return BenchReport(
         machine(), model_threads, tuple(figures), round(first, 2), round(_peak_rss_mb(), 1)
     )
@@ -114,18 +117,19 @@ def machine() -> Machine:
         architecture=platform.machine(),
         governor=governor.read_text().strip() if governor.is_file() else "unknown",
         python=platform.python_version(),
-        packages={name: version(name) for name in _RUNTIME_PACKAGES},
+        packages={name: _version(name) for name in _RUNTIME_PACKAGES},
     )
 
 
-def _detect(models: Models, image: np.ndarray, box: Box, detector: str) -> object:
-    geometry = decode.GEOMETRIES[detector]
-    tensor, _ = decode.network_input(image, box, geometry.input_px)
-    return models.detectors[detector](tensor)
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
-def _judge(face: np.ndarray, mesh: FaceMesh) -> object:
-    return quality.assess(face, mesh)
+def _matching(templates: int) -> str:
+    return f"match among {templates:,} templates"
 
 
 def _keypoints() -> Landmarks:
@@ -133,8 +137,8 @@ def _keypoints() -> Landmarks:
     return Landmarks(np.array(points, np.float32))
 
 
-def _templates(rng: np.random.Generator, count: int) -> Float32Array:
-    rows = rng.standard_normal((count, 192), dtype=np.float32)
+def _templates(rng: np.random.Generator, count: int, dim: int) -> Float32Array:
+    rows = rng.standard_normal((count, dim), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows
 

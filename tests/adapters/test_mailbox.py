@@ -1,6 +1,7 @@
 """The one slot between camera and pipeline, and the thread that fills it."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.adapters.mailbox import CameraThread, Mailbox
+from edge_app.adapters.mailbox import CameraThread, LatestFrames, Mailbox
 from edge_app.errors import CameraError
 from edge_app.records import Frame, FrameOrigin
 
@@ -233,3 +234,49 @@ def test_a_source_that_hangs_does_not_keep_the_caller(caplog: pytest.LogCaptureF
 
 def assert_true(value: bool) -> None:
     assert value
+
+
+class Counting:
+    """A live camera that is always ready, and counts."""
+
+    origin = FrameOrigin.LIVE
+    description = "counting"
+    undecodable = 0
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        self.read_count = 0
+        self.closed = False
+
+    def open(self) -> None:
+        pass
+
+    def read(self) -> Frame | None:
+        if self.read_count == self.frames:
+            return None
+        self.read_count += 1
+        return Frame(np.zeros((2, 2, 3), np.uint8), 0.0, self.read_count, self.origin)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_slow_reader_gets_the_newest_frame_and_the_end() -> None:
+    camera = Counting(500)
+    latest = LatestFrames(camera)
+    latest.open()
+    while not camera.closed:
+        time.sleep(0.01)
+    frame = latest.read()
+    assert frame is not None
+    assert frame.sequence == 500
+    assert latest.read() is None
+    latest.close()
+
+
+def test_an_error_is_not_the_end() -> None:
+    mailbox = Mailbox(lossless=False)
+    mailbox.close(CameraError("gone"))
+    assert not mailbox.ended
+    with pytest.raises(CameraError):
+        mailbox.get(timeout_s=0.0)

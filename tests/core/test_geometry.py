@@ -43,13 +43,6 @@ def test_clipped_boxes_lie_inside(a: Box, width: int, height: int) -> None:
     assert 0 <= inside.y0 <= inside.y1 <= height
 
 
-@given(boxes(), st.floats(0.1, 5))
-def test_expanding_keeps_the_centre(a: Box, factor: float) -> None:
-    larger = g.expand(a, factor)
-    assert larger.centre == pytest.approx(a.centre, abs=1e-6)
-    assert larger.width == pytest.approx(a.width * factor)
-
-
 def test_a_polygon_of_two_corners_holds_nothing() -> None:
     assert not g.inside_polygon((0.5, 0.5), [(0, 0), (1, 1)])
 

@@ -59,6 +59,8 @@ def test_a_lost_face_fails_once_the_challenge_has_begun() -> None:
     challenge = begin((Ask.LEFT, Ask.RIGHT), 0.0)
     assert interrupted(challenge, 20.0, RULE).state is ChallengeState.RUNNING
     assert interrupted(challenge, 60.0, RULE).state is ChallengeState.FAILED
+    settled = advance(interrupted(challenge, 20.0, RULE), POSES[Ask.STRAIGHT], 20.1, RULE)
+    assert (settled.state, settled.done) == (ChallengeState.RUNNING, 1)
     begun = play(challenge, POSES[Ask.STRAIGHT])
     assert interrupted(begun, 1.1, RULE).state is ChallengeState.FAILED
 

@@ -40,6 +40,8 @@ def test_movement_is_looked_at_first_and_starves_nobody() -> None:
         image = BLACK.copy()
         image[700:1000, 1600:1900] = 255 * (i % 2)
         searched += scanner.regions(image, [])
+    waits = [searched[i:].index(tile) for i in range(25) for tile in set(searched)]
+    assert max(waits) <= 30  # a second at 30 frames a second, however much moves elsewhere
     moving = sum(r.box_px.x0 > 1000 and r.box_px.y0 > 300 for r in searched)
     assert moving > 20
     assert len(set(searched)) == 7

@@ -13,7 +13,7 @@ def test_receipt_says_what_was_agreed_and_how_to_leave() -> None:
         "Holds until:    2027-03-01 12:00 UTC",
         "Erased by:      2027-03-02 12:00 UTC",
         "Basis:          your explicit consent",
-        "face templates (3 templates)",
+        "face templates (1)",
         result.enrolment.consent.record.record_id,
         "familiar leave CODE",
         "complain to your data protection authority",
