@@ -129,7 +129,7 @@ def enrol_person(
     )
     result = EnrolmentResult(
         enrolled.enrolment.person_id,
-        receipt_text(enrolled, notice, leave_command="familiar revoke CODE"),
+        receipt_text(enrolled, notice, leave_command="familiar revoke"),
         enrolled.report,
     )
     hand_over(result)
