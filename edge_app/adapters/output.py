@@ -27,7 +27,7 @@ class Output(io.TextIOWrapper):
             raise self._undelivered(error) from error
 
     def _undelivered(self, error: OSError) -> DeliveryError:
-        _discard_rest(self)
+        discard_rest(self)
         return DeliveryError(
             f"the output could not be written ({error.strerror}); keep its reader running, or "
             "write to a file on a disk with space"
@@ -41,14 +41,14 @@ class Messages(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError:
-            _discard_rest(self)
+            discard_rest(self)
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
         except OSError:
-            _discard_rest(self)
+            discard_rest(self)
 
 
 def take_over_standard_streams() -> None:
@@ -73,7 +73,7 @@ def _over(stream: TextIO, kind: type[Output | Messages]) -> TextIO:
     )
 
 
-def _discard_rest(stream: TextIO) -> None:
+def discard_rest(stream: TextIO) -> None:
     """Makes the stream's descriptor /dev/null: what its buffer holds cannot be delivered.
 
     Else the interpreter tries once more at its end, and complains.

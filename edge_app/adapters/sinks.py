@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
 import select
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TextIO
 
 from edge_app.adapters.events import to_cloudevent
 from edge_app.adapters.outbox import Outbox
+from edge_app.adapters.output import discard_rest
 from edge_app.errors import DeliveryError, EdgeAppError
 from edge_app.ports import AlertSink
 from edge_app.records import Alert
@@ -60,7 +59,7 @@ class JsonLinesSink:
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError) as error:
-            _discard_rest(self._stream)
+            discard_rest(self._stream)
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise DeliveryError(
                 f"an alert could not be written to the output ({reason});"
@@ -108,15 +107,3 @@ def _require_reader(stream: TextIO) -> None:
         return  # not a file: it cannot block
     if not select.select([], [descriptor], [], _READER_PATIENCE_S)[1]:
         raise TimeoutError(errno.ETIMEDOUT, "its reader does not read")
-
-
-def _discard_rest(stream: TextIO) -> None:
-    """Keeps the interpreter (3.11.2, not 3.11.7) from flushing a broken stream at exit.
-
-    What the buffer still holds cannot be delivered: its file descriptor becomes /dev/null.
-    """
-    with suppress(OSError, ValueError):
-        descriptor = stream.fileno()
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, descriptor)
-        os.close(null)
