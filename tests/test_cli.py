@@ -405,7 +405,7 @@ cp -r --preserve=mode "$BEFORE" "$SMALL/home" || exit 98
 dd if=/dev/zero of="$SMALL/ballast" 2>/dev/null && exit 98
 "$@"
 status=$?
-cp -r --preserve=mode "$SMALL/home" "$AFTER" && exit $status
+cp -r --preserve=mode "$SMALL/home" "$AFTER" && umount "$SMALL" && exit $status
 """
 
 
@@ -415,7 +415,9 @@ def test_a_full_disk(enrolled: Familiar, media: Path, tmp_path: Path) -> None:
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     enrol = small.command("enrol", "--demo", *PERSON, "--source", media / "stranger-1.jpg")
     ran = subprocess.run(
-        ["unshare", *user, "--mount", "sh", "-c", _ON_A_SMALL_DISK, "sh", *enrol],
+        # Unchanged: a private tree cannot be had in a chroot.
+        ["unshare", *user, "--mount", "--propagation", "unchanged",
+         "sh", "-c", _ON_A_SMALL_DISK, "sh", *enrol],
         check=False, capture_output=True, text=True, cwd=ROOT,
         env={**os.environ, "SMALL": str(small.home.parent), "BEFORE": str(enrolled.home),
              "AFTER": str(after.home)},
