@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from edge_app.app import Home, embedder_sha256, intended_use
 from edge_app.config import Config
 from edge_app.core.consent import encode
-from edge_app.core.gallery import Admission
 from edge_app.errors import GalleryError
 from edge_app.ports import Clock
 from edge_app.records import Enrolment
@@ -24,29 +23,24 @@ class Person:
     relation: str
     purpose: str
     templates: int
-    valid_until: datetime | None
+    valid_until: datetime
     demo: bool
     fault: str
 
 
 def list_people(config: Config, home: Home, clock: Clock) -> list[Person]:
     """Everyone in the store, those who may not be matched last. Raises GalleryError."""
-    admission = _admission(config, home, clock)
-    usable = [_person(enrolment) for enrolment in admission.enrolments]
-    left_out = [
-        Person(entry.person_id, entry.name, "", "", 0, None, demo=False, fault=entry.fault.value)
-        for entry in admission.left_out
-    ]
-    return sorted(usable, key=lambda p: p.name) + sorted(left_out, key=lambda p: p.name)
+    people = [_person(enrolment, fault) for enrolment, fault in _everyone(config, home, clock)]
+    return sorted(people, key=lambda p: (p.fault != "", p.name))
 
 
 def export_person(config: Config, home: Home, person_id: str, clock: Clock) -> str:
-    """What is stored of one person, as JSON, for that person.
+    """What is stored of one person, as JSON, for that person, whether they are matched or not.
 
     Templates are named by their hashes: their numbers never leave the device (P5). Raises
     GalleryError if nobody has this id.
     """
-    for enrolment in _admission(config, home, clock).enrolments:
+    for enrolment, fault in _everyone(config, home, clock):
         if enrolment.person_id == person_id:
             content = {
                 "name": enrolment.name,
@@ -54,17 +48,21 @@ def export_person(config: Config, home: Home, person_id: str, clock: Clock) -> s
                 "consent_record": json.loads(encode(enrolment.consent.record)),
                 "signed_by_station": enrolment.consent.station_id,
                 "signature": enrolment.consent.signature.hex(),
+                "fault": fault,
             }
             return json.dumps(content, indent=2, ensure_ascii=False)
-    raise GalleryError(f"nobody usable has the id {person_id}; see `familiar people list`")
+    raise GalleryError(f"nobody here has the id {person_id}; see `familiar people list`")
 
 
-def _admission(config: Config, home: Home, clock: Clock) -> Admission:
+def _everyone(config: Config, home: Home, clock: Clock) -> list[tuple[Enrolment, str]]:
+    """All stored people, each with why they are not matched, or an empty text."""
     use = intended_use(config, home, embedder_sha256(config))
-    return home.store().load(use, now=clock.now()).admission
+    admission = home.store().load(use, now=clock.now()).admission
+    usable = [(enrolment, "") for enrolment in admission.enrolments]
+    return usable + [(entry.enrolment, entry.fault.value) for entry in admission.left_out]
 
 
-def _person(enrolment: Enrolment) -> Person:
+def _person(enrolment: Enrolment, fault: str) -> Person:
     record = enrolment.consent.record
     return Person(
         person_id=enrolment.person_id,
@@ -74,5 +72,5 @@ def _person(enrolment: Enrolment) -> Person:
         templates=len(enrolment.templates),
         valid_until=record.event_time + timedelta(seconds=record.validity_duration_s),
         demo=record.demo,
-        fault="",
+        fault=fault,
     )

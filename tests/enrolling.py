@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 
@@ -12,7 +12,7 @@ from edge_app.app import Home
 from edge_app.config import Config
 from edge_app.core.liveness import Ask
 from edge_app.enrol import Applicant, EnrolmentResult, consent_notice, enrol_person
-from edge_app.records import LawfulBasis
+from edge_app.records import LawfulBasis, Purpose
 
 NAME = "Zebedee Quux"
 """A name that occurs nowhere else, so that it can be searched for."""
@@ -30,18 +30,25 @@ class SilentGuide:
 
 
 def enrol_pictures(
-    config: Config, home: Home, paths: Sequence[Path], name: str = NAME
+    config: Config,
+    home: Home,
+    paths: Sequence[Path],
+    name: str = NAME,
+    *,
+    purpose: Purpose | None = None,
+    hand_over: Callable[[EnrolmentResult], None] = lambda _: None,
 ) -> EnrolmentResult:
-    applicant = Applicant(name, "friend", config.purpose, LawfulBasis.EXPLICIT_CONSENT)
+    purpose = purpose or config.purpose
+    applicant = Applicant(name, "friend", purpose, LawfulBasis.EXPLICIT_CONSENT)
     return enrol_person(
         config,
         home,
         applicant,
-        consent_notice(config, config.purpose, "en"),
+        consent_notice(config, purpose, "en"),
         sources=[parse_source(str(path)) for path in paths],
         demo=True,
         guide=SilentGuide(),
-        hand_over=lambda _: None,
+        hand_over=hand_over,
         clock=SystemClock(),
         stop=Event(),
     )

@@ -78,7 +78,7 @@ def write_durably(path: Path, *parts: bytes | bytearray | memoryview) -> None:
 
 
 def write_all_durably(files: Mapping[Path, Sequence[bytes | bytearray | memoryview]]) -> None:
-    """Replace several files of one folder, in this order. Hold `exclusive` meanwhile.
+    """Replace several files, in this order. Hold `exclusive` meanwhile.
 
     All of them are on the disk before the first takes its place, so that a full disk changes
     none. A process killed in between leaves the first ones new and the others old.

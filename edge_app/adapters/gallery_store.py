@@ -1,8 +1,8 @@
 """One device's gallery at rest: encrypted, authenticated, and replaced as a whole.
 
-The folder holds `gallery.sealed` and `lock`; another beside it `tombstones` (see there), `floor`
-(the newest generation that was ever written), and `newest-time`. Numbers in `gallery.sealed` are
-big-endian:
+One folder holds `gallery.sealed`. Another beside it, so that an older copy of the first does not
+bring these back with it, holds `tombstones` (see there), `floor` (the newest generation that was
+ever written), `newest-time`, and `lock`. Numbers in `gallery.sealed` are big-endian:
 
     magic 8 | store id 16 | key check 16 | generation 8 | nonce 12 | length 8 | nonce 12 |
     length 8 | dim 4 | people, AES-256-GCM | templates, AES-256-GCM
@@ -21,8 +21,7 @@ from __future__ import annotations
 import json
 import secrets
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -50,6 +49,7 @@ from edge_app.errors import (
     EnrolmentError,
     GalleryError,
     KeyFileError,
+    StorageError,
 )
 from edge_app.records import Enrolment, SignedConsent, Template
 
@@ -110,20 +110,18 @@ class StoredGallery:
 class GalleryStore:
     """The store in one folder. Safe for several processes at once."""
 
-    def __init__(self, folder: Path, key: bytes, *, withdrawn: Path | None = None) -> None:
+    def __init__(self, folder: Path, key: bytes, *, withdrawn: Path) -> None:
         """Name the folders, which need not exist; key: the 32 bytes of the store key.
 
-        withdrawn: where tombstones, floor and newest time are kept; apart from the gallery, so
-                   that an older copy of its folder does not bring them back with it.
+        withdrawn: of what must outlive the gallery; not inside `folder`.
         """
-        memory = withdrawn or folder
         self._folder = folder
-        self._memory = memory
+        self._withdrawn = withdrawn
         self._key = key
         self._path = folder / GALLERY_NAME
-        self._floor_path = memory / FLOOR_NAME
-        self._time_path = memory / NEWEST_TIME_NAME
-        self._tombstones_path = memory / TOMBSTONES_NAME
+        self._floor_path = withdrawn / FLOOR_NAME
+        self._time_path = withdrawn / NEWEST_TIME_NAME
+        self._tombstones_path = withdrawn / TOMBSTONES_NAME
         self._tombstones = Tombstones(self._tombstones_path)
 
     def require_time(self, now: datetime, *, trusted: bool) -> None:
@@ -135,21 +133,14 @@ class GalleryStore:
             GalleryError: the clock runs behind, and would bring expired consents back.
             StorageError: the time cannot be written.
         """
-        try:
-            newest = datetime.fromisoformat(self._time_path.read_text("ascii"))
-        except FileNotFoundError:
-            newest = now - _TIME_STEP
-        except (OSError, ValueError) as error:
-            raise GalleryError(
-                f"cannot read {self._time_path}: {error}; set the clock right, then remove it"
-            ) from error
+        newest = self._newest_time() or now - _TIME_STEP
         if now < newest - _CLOCK_TOLERANCE:
             raise GalleryError(
                 f"the clock says {now:%Y-%m-%d %H:%M} UTC, and this device has already seen "
                 f"{newest:%Y-%m-%d %H:%M}; set the clock, by which consents are judged"
             )
         if trusted and now >= newest + _TIME_STEP:
-            with self._exclusive():
+            with exclusive(self._withdrawn):
                 write_durably(self._time_path, now.isoformat().encode("ascii"))
 
     def load(self, use: IntendedUse, *, now: datetime) -> StoredGallery:
@@ -199,7 +190,7 @@ class GalleryStore:
             GalleryError: nobody has this id, or the store cannot be read.
             StorageError: it cannot be written.
         """
-        with self._exclusive():
+        with exclusive(self._withdrawn):
             people = self._read().people
             digests = {d for p in people if p.person_id == person_id for d in _tombstones_of(p)}
             if not digests:
@@ -216,12 +207,17 @@ class GalleryStore:
         Raises:
             ConsentError: not a revocation code.
             GalleryError: the store cannot be read; the revocation stands nevertheless.
-            StorageError: it cannot be written.
+            StorageError: it cannot be written; the message tells what of it.
         """
         digest = revocation_sha256(normalise_code(code))
-        with self._exclusive():
+        with exclusive(self._withdrawn):
             self._tombstones.add({digest})
-        erased = self._rewrite(_everyone)
+        try:
+            erased = self._rewrite(_everyone)
+        except StorageError as error:
+            raise StorageError(
+                f"this code's holder has left for good, but is not erased yet: {error}"
+            ) from error
         return any(person.consent.record.revocation_sha256 == digest for person in erased)
 
     def purge(self, *, now: datetime) -> int:
@@ -243,12 +239,6 @@ class GalleryStore:
         """Changes whenever any process changes the store; cheap enough to ask every second."""
         return tuple(map(file_state, (self._path, self._tombstones_path)))
 
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        make_private_folder(self._memory)
-        with exclusive(self._folder):
-            yield
-
     def _rewrite(
         self, change: Callable[[_Contents], tuple[Enrolment, ...]]
     ) -> tuple[Enrolment, ...]:
@@ -256,7 +246,7 @@ class GalleryStore:
 
         change: from the contents without those who left, to who shall be stored.
         """
-        with self._exclusive():
+        with exclusive(self._withdrawn), self._tombstones.room_kept():
             stored = self._read()
             old = replace(stored, people=tuple(p for p in stored.people if _is_here(p, stored)))
             people = change(old)
@@ -273,38 +263,54 @@ class GalleryStore:
         try:
             data = memoryview(self._path.read_bytes())
         except FileNotFoundError:
-            if floor:
+            # Without its whole folder it was moved away, to begin anew; who left stays out.
+            if floor and self._folder.exists():
                 raise GalleryError(
                     f"{self._path} is gone, and it was at generation {floor}; restore its newest "
-                    f"copy, or move {self._floor_path} away to begin with nobody"
+                    f"copy, or move {self._folder} away and enrol everyone again"
                 ) from None
-            return _Contents(secrets.token_bytes(16), 0, tombstones, ())
+            return _Contents(secrets.token_bytes(16), floor or 0, tombstones, ())
         except OSError as error:
             raise GalleryError(
                 f"cannot read {self._path}: {error.strerror}; check its owner and permissions"
             ) from error
         contents = self._open(data)
+        if floor is None:
+            raise GalleryError(
+                f"{self._floor_path} is missing, and whoever left since this gallery was written "
+                f"would come back without it; restore the newest copy of {self._withdrawn}, or "
+                f"move {self._folder} away and enrol everyone again"
+            )
         if contents.generation < floor:
             raise GalleryError(
                 f"{self._path} is at generation {contents.generation}, and this device has used "
-                f"{floor}; restore its newest copy, or move the folder away and enrol again"
-            )
-        if contents.generation and self._memory != self._folder and not self._floor_path.exists():
-            raise GalleryError(
-                f"{self._floor_path} is missing, so whoever left since this gallery was written "
-                f"would come back; restore {self._memory}, or move the gallery's folder away and "
-                "enrol again"
+                f"{floor}: whoever left in between would come back; restore its newest copy, or "
+                f"move {self._folder} away and enrol everyone again"
             )
         return replace(contents, tombstones=contents.tombstones | tombstones)
 
-    def _read_floor(self) -> int:
+    def _newest_time(self) -> datetime | None:
+        try:
+            newest = datetime.fromisoformat(self._time_path.read_text("ascii"))
+            if newest.tzinfo is None:
+                raise ValueError("a time without its zone")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise GalleryError(
+                f"cannot read {self._time_path}: {error}; set the clock right, then remove it"
+            ) from error
+        return newest
+
+    def _read_floor(self) -> int | None:
+        """The newest generation ever written; None if no gallery ever was."""
         try:
             text = self._floor_path.read_bytes()
             if not text.isdigit():
                 raise ValueError("not a number")
             return int(text)
         except FileNotFoundError:
-            return 0
+            return None
         except (OSError, ValueError) as error:
             raise GalleryError(
                 f"cannot read {self._floor_path}: {error}; restore its newest copy"
@@ -394,6 +400,7 @@ class GalleryStore:
             sealed.matrix.reshape(-1).view(np.uint8).data,
             b"templates" + clear,
         )
+        make_private_folder(self._folder)
         if not self._floor_path.exists():
             write_durably(self._floor_path, b"0")  # a gallery without one is not believed
         write_all_durably(

@@ -54,7 +54,8 @@ def store_key(sources: KeySources) -> bytes:
     """The key of the gallery store, made on demand.
 
     Raises:
-        KeyFileError: a key file is missing, open to others, or of the wrong length.
+        KeyFileError: a key file is missing, open to others, or of the wrong length, or there is
+            a gallery but no key.
         StorageError: a new key cannot be written.
     """
     found = _given_key(STORE_KEY_NAME, sources.store_key_file, sources)
@@ -63,10 +64,11 @@ def store_key(sources: KeySources) -> bytes:
     existing = _home_key(STORE_KEY_NAME, sources)
     if existing is not None:
         return existing
-    if (sources.home / "store" / "gallery.sealed").exists():
+    store = sources.home / "store"
+    if (store / "gallery.sealed").exists():
         raise KeyFileError(
             f"the key of this gallery is gone from {_keys_folder(sources) / STORE_KEY_NAME}; "
-            "restore it, or move the gallery's folder away and enrol again"
+            f"restore it, or move {store} away and enrol everyone again"
         )
     with exclusive(_keys_folder(sources)):
         return _home_key(STORE_KEY_NAME, sources) or _make_key(STORE_KEY_NAME, sources)

@@ -54,12 +54,11 @@ class _NoTemplates:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LeftOut:
     """A stored person who may not be used, and why; for the wearer's own list of people."""
 
-    person_id: str
-    name: str = field(repr=False)
+    enrolment: Enrolment = field(repr=False)
     fault: ConsentFault
 
 
@@ -151,7 +150,7 @@ def admit(
         if fault is None:
             admitted.append(enrolment)
         else:
-            left_out.append(LeftOut(enrolment.person_id, enrolment.name, fault))
+            left_out.append(LeftOut(enrolment, fault))
     admitted.sort(key=_is_demo)
     return Admission(use, tuple(admitted), tuple(left_out))
 

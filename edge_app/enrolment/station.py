@@ -132,18 +132,18 @@ def enrol(
     now: datetime,
     entropy: Callable[[int], bytes],
 ) -> Enrolled:
-    """Choose templates, write down the consent, and sign it.
+    """Make the template, write down the consent, and sign it.
 
     probes:   good frames of one capture.
     demo:     for replayed frames, and for no others (P4).
-    enrolled: everyone already in the gallery, to warn of look-alikes.
+    enrolled: everyone already in the gallery, to warn of look-alikes and refuse doubles.
     now:      aware, UTC.
     entropy:  a source of so many random bytes, such as `secrets.token_bytes`.
 
     Raises:
         EnrolmentError: the frames do not do (too few, not of one person, live and replayed
-            ones mixed, or of the other kind than `demo` says), the name cannot be shown, or
-            the legal basis does not go with the purpose.
+            ones mixed, or of the other kind than `demo` says), the name cannot be shown, the
+            legal basis does not go with the purpose, or the face is enrolled already.
     """
     require_presentable(name, relation)
     require_basis(agreement.lawful_basis, agreement.notice.purpose)
@@ -226,7 +226,7 @@ def _require_origin(probes: Sequence[Probe], *, demo: bool) -> None:
 def _select(
     probes: Sequence[Probe], limits: EnrolmentLimits, *, demo: bool
 ) -> tuple[list[Probe], EnrolmentReport]:
-    """The probes that become templates, and what became of the others."""
+    """The probes that are averaged, and what became of the others."""
     agreeing = _agreeing(probes, limits.min_similarity)
     if 2 * len(agreeing) <= len(probes):
         raise EnrolmentError(

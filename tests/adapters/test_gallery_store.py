@@ -46,7 +46,15 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(folder: Path) -> GalleryStore:
-    return GalleryStore(folder, KEY)
+    return opened(folder)
+
+
+def opened(folder: Path, key: bytes = KEY) -> GalleryStore:
+    return GalleryStore(folder, key, withdrawn=withdrawn(folder))
+
+
+def withdrawn(folder: Path) -> Path:
+    return folder.parent / "withdrawn"
 
 
 def add(store: GalleryStore, *people: Enrolment) -> None:
@@ -115,21 +123,23 @@ def test_many_people_come_back_in_order_and_can_be_matched(store: GalleryStore) 
 def test_files_are_private(store: GalleryStore, folder: Path) -> None:
     add(store, ADA)
     store.revoke(CODE)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "floor",
-        "gallery.sealed",
-        "lock",
-        "tombstones",
+    files = sorted(path for path in folder.parent.rglob("*") if path.is_file())
+    assert [str(path.relative_to(folder.parent)) for path in files] == [
+        "store/gallery.sealed",
+        "withdrawn/floor",
+        "withdrawn/lock",
+        "withdrawn/reserve",
+        "withdrawn/tombstones",
     ]
-    for path in folder.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert {stat.S_IMODE(path.parent.stat().st_mode) for path in files} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
 def test_store_reads_nothing_without_its_key(store: GalleryStore, folder: Path) -> None:
     """P6 at this boundary: names, ids and templates are nowhere in the clear."""
     add(store, ADA, BEN)
-    everything = b"".join(path.read_bytes() for path in folder.iterdir())
+    files = [path for path in folder.parent.rglob("*") if path.is_file()]
+    everything = b"".join(path.read_bytes() for path in files)
     record_ = ADA.consent.record
     for secret in ("Name 1", "friend", record_.record_id, record_.pii_principal_id):
         assert secret.encode() not in everything
@@ -140,8 +150,8 @@ def test_same_content_is_never_encrypted_alike(tmp_path: Path) -> None:
     sizes: set[int] = set()
     contents: set[bytes] = set()
     for name in ("one", "two"):
-        add(GalleryStore(tmp_path / name, KEY), ADA)
-        content = (tmp_path / name / "gallery.sealed").read_bytes()
+        add(opened(tmp_path / name / "store"), ADA)
+        content = (tmp_path / name / "store" / "gallery.sealed").read_bytes()
         sizes.add(len(content))
         contents.update(content[n : n + 16] for n in range(96, len(content) - 15))
     assert len(sizes) == 1
@@ -232,7 +242,7 @@ def test_mistyped_code_revokes_nobody(store: GalleryStore, folder: Path) -> None
         with pytest.raises(ConsentError, match="type it again"):
             store.revoke(wrong)
     assert ids(store) == ["person-1"]
-    assert not (folder / "tombstones").exists()
+    assert not (withdrawn(folder) / "tombstones").exists()
 
 
 def test_code_presented_before_its_person_arrives_bars_them(store: GalleryStore) -> None:
@@ -261,19 +271,19 @@ def test_last_person_can_leave(store: GalleryStore) -> None:
 def test_restored_older_gallery_does_not_bring_the_person_back(
     store: GalleryStore, folder: Path, leave: Callable[[GalleryStore], object]
 ) -> None:
-    """P3: every older generation is put back in turn, with and without its floor file."""
+    """P3: every older generation is put back in turn, alone and with a forged floor."""
     older = []
     for person in (ADA, BEN, CAT):
         add(store, person)
         older.append(keep_copy(folder, f"backup-{person.person_id}"))
     leave(store)
-    after = keep_copy(folder, "after")
+    after = keep_copy(withdrawn(folder), "after")
     for backup in older:
-        shutil.copytree(after, folder, dirs_exist_ok=True)
-        shutil.copy(backup / "gallery.sealed", folder / "gallery.sealed")
+        shutil.copytree(after, withdrawn(folder), dirs_exist_ok=True)
+        shutil.copytree(backup, folder, dirs_exist_ok=True)
         with pytest.raises(GalleryError, match="restore its newest copy"):
             load(store)
-        (folder / "floor").unlink()
+        (withdrawn(folder) / "floor").write_bytes(b"0")
         stored = load(store)
         assert "person-1" not in [p.person_id for p in stored.admission.enrolments]
         assert stored.admission.left_out_by_fault == {ConsentFault.REVOKED: 1}
@@ -288,12 +298,12 @@ def test_lost_tombstone_file_comes_back_from_the_gallery(store: GalleryStore, fo
     older = (folder / "gallery.sealed").read_bytes()
     store.revoke(CODE)
     add(store, BEN)
-    (folder / "tombstones").unlink()
+    (withdrawn(folder) / "tombstones").unlink()
     with pytest.raises(ConsentError, match="revoked"):
         add(store, ADA)
     add(store, CAT)
     (folder / "gallery.sealed").write_bytes(older)
-    (folder / "floor").unlink()
+    (withdrawn(folder) / "floor").write_bytes(b"0")
     assert ids(store) == []
 
 
@@ -347,7 +357,7 @@ def test_fingerprint_changes_with_every_change_and_only_then(store: GalleryStore
 
 def test_wrong_key_is_told_from_damage(store: GalleryStore, folder: Path) -> None:
     add(store, ADA)
-    other = GalleryStore(folder, b"l" * 32)
+    other = opened(folder, b"l" * 32)
     for use in (
         lambda: load(other),
         lambda: add(other, BEN),
@@ -361,15 +371,17 @@ def test_wrong_key_is_told_from_damage(store: GalleryStore, folder: Path) -> Non
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A store of one person with one tiny template."""
-    folder = tmp_path_factory.mktemp("small")
-    GalleryStore(folder, KEY).add(enrolment(1, faces(1, dim=8)), USE, now=NOW)
+    folder = tmp_path_factory.mktemp("small") / "store"
+    opened(folder).add(enrolment(1, faces(1, dim=8)), USE, now=NOW)
     return (folder / "gallery.sealed").read_bytes()
 
 
 def put(folder: Path, content: bytes) -> GalleryStore:
-    folder.mkdir(parents=True, exist_ok=True)
+    for needed in (folder, withdrawn(folder)):
+        needed.mkdir(parents=True, exist_ok=True)
+    (withdrawn(folder) / "floor").write_bytes(b"0")
     (folder / "gallery.sealed").write_bytes(content)
-    return GalleryStore(folder, KEY)
+    return opened(folder)
 
 
 def test_flipping_a_bit_of_any_byte_is_noticed(folder: Path, small: bytes) -> None:
@@ -415,7 +427,7 @@ def test_segments_of_two_generations_do_not_mix(store: GalleryStore, folder: Pat
 @pytest.mark.parametrize("content", [b"", b"x", b"\n", b"-1", b"1.5", b"1\n"])
 def test_damaged_floor_is_refused(store: GalleryStore, folder: Path, content: bytes) -> None:
     add(store, ADA)
-    (folder / "floor").write_bytes(content)
+    (withdrawn(folder) / "floor").write_bytes(content)
     with pytest.raises(GalleryError, match="cannot read"):
         load(store)
 
@@ -457,7 +469,7 @@ def test_disk_that_fills_up_at_any_step_leaves_the_old_gallery(
                 add(store, BEN)
         assert ids(store) == ["person-1"]
         assert load(store).generation == 1
-        assert not list(folder.glob("*.new"))
+        assert not list(folder.parent.rglob("*.new"))
     add(store, BEN)
     assert ids(store) == ["person-1", "person-2"]
 
@@ -465,8 +477,7 @@ def test_disk_that_fills_up_at_any_step_leaves_the_old_gallery(
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from edge_app.adapters.gallery_store import GalleryStore
-from tests.adapters.test_gallery_store import BEN, CODE, KEY
+from tests.adapters.test_gallery_store import BEN, CODE, opened
 from tests.people import NOW, USE
 
 def die_after(calls):
@@ -486,7 +497,7 @@ for step in range(300):
     child = os.fork()
     if child == 0:
         die_after(step)
-        store = GalleryStore(folder, KEY)
+        store = opened(folder / "store")
         store.add(BEN, USE, now=NOW)
         store.revoke(CODE)
         os._exit(0)
@@ -499,18 +510,18 @@ for step in range(300):
 def test_kill_at_any_step_leaves_a_state_that_was_meant(tmp_path: Path) -> None:
     """Add one person and revoke another; killed one system call later each time."""
     original = tmp_path / "original"
-    add(GalleryStore(original, KEY), ADA)
+    add(opened(original / "store"), ADA)
     subprocess.run([sys.executable, "-c", KILLED, original], check=True)
     states = []
-    for folder in sorted(tmp_path.glob("step-*")):
-        store = GalleryStore(folder, KEY)
+    for home in sorted(tmp_path.glob("step-*")):
+        store = opened(home / "store")
         states.append(ids(store))
         store.purge(now=NOW)
         assert ids(store) == states[-1]
         assert load(store).admission.left_out == ()
         add(store, CAT)
         assert ids(store) == [*states[-1], "person-3"]
-        assert not list(folder.glob("*.new"))
+        assert not list(home.rglob("*.new"))
     meant = [["person-1"], ["person-1", "person-2"], ["person-2"]]
     assert states == sorted(states, key=meant.index)
     assert [state for state in meant if state in states] == meant
@@ -519,7 +530,7 @@ def test_kill_at_any_step_leaves_a_state_that_was_meant(tmp_path: Path) -> None:
 
 def test_two_writers_lose_no_update(store: GalleryStore, folder: Path) -> None:
     def work(numbers: range) -> None:
-        own = GalleryStore(folder, KEY)
+        own = opened(folder)
         for n in numbers:
             add(own, enrolment(n, FACES[n : n + 1]))
 
@@ -540,7 +551,7 @@ def test_reader_beside_a_writer_always_sees_a_whole_gallery(
     sizes: list[int] = []
 
     def read() -> None:
-        own = GalleryStore(folder, KEY)
+        own = opened(folder)
         while not over.is_set():
             sizes.append(len(ids(own)))
 

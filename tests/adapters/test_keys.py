@@ -1,3 +1,5 @@
+import errno
+import os
 import stat
 import threading
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from edge_app.adapters.keys import (
     KeySources,
     site_key,
     station_key,
+    stations_state,
     store_key,
     subject_ref,
     trusted_stations,
@@ -48,6 +51,38 @@ def test_keys_are_made_once_and_are_private(sources: KeySources) -> None:
         path = sources.home / "keys" / name
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE((sources.home / "keys").stat().st_mode) == 0o700
+
+
+def test_key_that_is_there_is_read_from_a_file_system_that_cannot_be_written(
+    sources: KeySources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = store_key(sources)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", fail)
+    assert store_key(sources) == key
+
+
+def test_lost_key_of_a_gallery_is_not_replaced(sources: KeySources) -> None:
+    write_key(sources.home / "store" / "gallery.sealed", b"sealed")
+    with pytest.raises(KeyFileError, match=r"restore it, or move .*store away"):
+        store_key(sources)
+    assert not (sources.home / "keys").exists()
+    (sources.home / "store").rename(sources.home / "old")
+    assert len(store_key(sources)) == 32
+
+
+def test_state_of_the_stations_changes_with_them(sources: KeySources) -> None:
+    seen = {stations_state(sources.home)}
+    station_key(sources)
+    seen.add(stations_state(sources.home))
+    (sources.home / "keys" / "station.key").unlink()
+    station_key(sources)
+    seen.add(stations_state(sources.home))
+    assert len(seen) == 3
+    assert stations_state(sources.home) in seen
 
 
 def test_two_homes_have_different_keys(sources: KeySources, tmp_path: Path) -> None:

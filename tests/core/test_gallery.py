@@ -35,9 +35,9 @@ def test_admission_puts_live_first_and_counts_faults() -> None:
         ConsentFault.EXPIRED: 1,
         ConsentFault.WRONG_PURPOSE: 1,
     }
-    assert [(e.person_id, e.name) for e in admission.left_out] == [
-        ("person-3", "Name 3"),
-        ("person-4", "Name 4"),
+    assert [(e.enrolment, e.fault) for e in admission.left_out] == [
+        (EXPIRED, ConsentFault.EXPIRED),
+        (ENTRY, ConsentFault.WRONG_PURPOSE),
     ]
 
 

@@ -15,9 +15,10 @@ from edge_app.adapters.clock import SystemClock
 from edge_app.app import Home
 from edge_app.config import Config
 from edge_app.core.liveness import Ask, LivenessRule
-from edge_app.enrol import Applicant, consent_notice, enrol_person
+from edge_app.enrol import Applicant, EnrolmentResult, consent_notice, enrol_person
 from edge_app.enrolment.capture import Capture
 from edge_app.errors import EnrolmentError
+from edge_app.people import list_people
 from edge_app.pipeline import Pipeline
 from edge_app.records import Frame, FrameOrigin, ImageBgr, LawfulBasis
 from tests.heads import Relief, relief
@@ -175,6 +176,12 @@ def test_a_live_enrolment_is_signed_as_one(
     # The sitter has a time of their own, which must not run while nobody looks.
     monkeypatch.setattr(edge_app.enrol, "LatestFrames", lambda source: source)
     home = Home(tmp_path / "home", None)
+    given: list[EnrolmentResult] = []
+
+    def hand_over(result: EnrolmentResult) -> None:
+        assert list_people(config, home, SystemClock()) == []
+        given.append(result)
+
     result = enrol_person(
         config,
         home,
@@ -183,10 +190,13 @@ def test_a_live_enrolment_is_signed_as_one(
         sources=[],
         demo=False,
         guide=sitter,
-        hand_over=lambda _: None,
+        hand_over=hand_over,
         clock=SystemClock(),
         stop=threading.Event(),
     )
+    assert given == [result]
+    (person,) = list_people(config, home, SystemClock())
+    assert (person.templates, person.fault) == (1, "")
     assert result.report.kept >= 2
     assert set(sitter.asked) <= {Ask.STRAIGHT, *TURNS}
     assert len(sitter.asked) == 9

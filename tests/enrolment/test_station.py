@@ -264,10 +264,15 @@ def test_still_picture_gives_one_template() -> None:
     )
 
 
-def test_two_stills_give_two_templates() -> None:
-    stills = np.repeat(looks_of(1, 2), 45, axis=0)
+def test_frames_are_averaged_into_one_template() -> None:
+    looks = looks_of(1, 2)
+    stills = np.repeat(looks, 45, axis=0)
     result = enrolled(probes(stills, FrameOrigin.REPLAY, [1.0] * 90), demo=True)
     assert result.report.kept == 2
+    (template,) = result.enrolment.templates
+    mean = looks.mean(axis=0)
+    assert template.embedding == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+    assert template.embedding.dtype == np.float32
 
 
 def test_best_quality_is_kept() -> None:
@@ -325,6 +330,22 @@ def test_relative_is_warned_of_without_a_name_or_a_percentage() -> None:
     assert "no percentage" in warning
     assert "Name" not in warning
     assert "person-1" not in repr(report)
+
+
+@pytest.mark.parametrize("demo", [False, True])
+def test_same_face_is_not_enrolled_twice(*, demo: bool) -> None:
+    """Two records of one person would silence each other: neither leads by the margin."""
+    origin = FrameOrigin.REPLAY if demo else FrameOrigin.LIVE
+    again = probes(looks_of(1, 8)[4:], origin)
+    first = enrolled(probes(looks_of(1, 8)[:4], origin), demo=demo).enrolment
+    with pytest.raises(EnrolmentError, match="enrolled already, or too like somebody's"):
+        enrolled(again, demo=demo, enrolled=[*known_people(0.1), first])
+    like = float(
+        first.templates[0].embedding @ enrolled(again, demo=demo).enrolment.templates[0].embedding
+    )
+    limits = replace(LIMITS, same_similarity=like + 0.001)
+    report = enrolled(again, demo=demo, enrolled=[first], limits=limits).report
+    assert report.look_alike is not None
 
 
 def test_nobody_close_gives_no_warning() -> None:
