@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.app import load_models, make_rules
+from edge_app.commands.console import err
 from edge_app.config import make_config
 from edge_app.evaluation import detection, identification, scenes, tail, verification
 from edge_app.evaluation.faces import FaceReader, ReadingRules
@@ -24,7 +24,6 @@ app = typer.Typer(
     ),
     no_args_is_help=True,
 )
-_err = Console(stderr=True, highlight=False)
 
 Images = Annotated[Path, typer.Option(help="Folder of pictures.", metavar="DIR")]
 JsonOut = Annotated[Path, typer.Option("--json", help="Write the result here.", metavar="FILE")]
@@ -87,7 +86,7 @@ def make_scenes_command(
 ) -> None:
     """Compose street-like 1080p scenes of 1 to 30 faces, and write down where they are."""
     made = scenes.run(_reader("int8"), images=images, out=out, seed=seed, count=count)
-    _err.print(f"{len(made)} scenes in {out}", markup=False)
+    err.print(f"{len(made)} scenes in {out}", markup=False)
 
 
 @app.command("detection")
@@ -134,7 +133,7 @@ def _tell(result: Result, report: Path | None, pictures: Path | None) -> None:
     table = Table("measure", "figure", "95 % interval, sample", box=None)
     for figure in figures(result):
         table.add_row(figure.label, figure.value, figure.note)
-    _err.print(table)
+    err.print(table)
     if report is not None:
         write_report(result, report, pictures=pictures)
-        _err.print(f"Look at {report}.", markup=False)
+        err.print(f"Look at {report}.", markup=False)

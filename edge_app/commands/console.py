@@ -1,0 +1,93 @@
+"""What every command shares: the terminal, the session, the way of writing results."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from edge_app.adapters.cameras import SourceSpec, parse_source
+from edge_app.adapters.clock import SystemClock
+from edge_app.app import Home
+from edge_app.config import Config
+from edge_app.errors import ConfigError, StorageError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Source = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A camera (0, /dev/video0, an MJPEG address, picamera2), or with --demo a picture, "
+        "a folder of pictures or a video. May be given several times.",
+        metavar="PATH",
+    ),
+]
+# A flag takes no value, so its help names none: metavar "".
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.", metavar="")]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the options before the command said."""
+
+    config: Config
+    home: Home
+    clock: SystemClock
+
+
+def sources(config: Config, named: Sequence[str] | None, *, demo: bool) -> list[SourceSpec]:
+    """The sources that were named, or the configured camera. Raises ConfigError, CameraError."""
+    specs = [parse_source(text) for text in named or [config.camera.source]]
+    if demo and any(spec.is_live for spec in specs):
+        raise ConfigError("--demo replays files: name them with --source, or leave --demo away")
+    if not demo and not all(spec.is_live for spec in specs):
+        raise ConfigError(
+            "a file is replayed in demo mode only, and compared with demo templates only; "
+            "add --demo"
+        )
+    return specs
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def in_a_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def progress(*, quiet: bool) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        BarColumn(bar_width=8),  # the longest ask with its hint still fits into 80 columns
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        redirect_stdout=False,
+        disable=quiet or not err.is_terminal,
+    )
+
+
+def print_json(value: Any) -> None:
+    out.print(json.dumps(value, indent=2, default=str), markup=False, soft_wrap=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    try:
+        path.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; name another file") from error
+
+
+def visible(text: str) -> str:
+    """The text with control characters escaped: what a user typed may hold some."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,160 @@
+"""`familiar enrol`: one person, who is present and agrees."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from threading import Event
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from edge_app.commands.console import (
+    AsJson,
+    Session,
+    Source,
+    err,
+    in_a_terminal,
+    out,
+    print_json,
+    sources,
+)
+from edge_app.commands.console import progress as progress_bar
+from edge_app.core.liveness import Ask
+from edge_app.enrol import Applicant, EnrolmentResult, check_applicant, consent_notice, enrol_person
+from edge_app.errors import EnrolmentError
+from edge_app.records import LawfulBasis, Purpose
+
+
+def enrol(
+    context: typer.Context,
+    name: Annotated[str, typer.Option(help="As the display shall show it.")],
+    purpose: Annotated[Purpose, typer.Option(help="What the person agrees to.")],
+    relation: Annotated[str, typer.Option(help="To the wearer, e.g. colleague.")] = "",
+    source: Source = None,
+    demo: Annotated[
+        bool,
+        typer.Option(
+            "--demo",
+            help="From pictures, for trying out: compared with replayed frames only, never with "
+            "a camera's.",
+            metavar="",
+        ),
+    ] = False,
+    representative: Annotated[
+        bool,
+        typer.Option(
+            "--representative",
+            help="A legal representative consents; purpose care only.",
+            metavar="",
+        ),
+    ] = False,
+    language: Annotated[str, typer.Option(help="Of the consent notice.")] = "en",
+    as_json: AsJson = False,
+) -> None:
+    """Enrol one person, who is present and agrees.
+
+    They read the consent notice, agree, turn their head as asked, and take home a receipt with
+    the code that lets them leave at any time.
+    """
+    session: Session = context.obj
+    config = session.config
+    specs = sources(config, source, demo=demo)
+    basis = LawfulBasis.LEGAL_REPRESENTATIVE if representative else LawfulBasis.EXPLICIT_CONSENT
+    applicant = Applicant(name, relation, purpose, basis)
+    check_applicant(config, applicant)
+    notice = consent_notice(config, purpose, language)
+    if not demo:
+        _require_agreement(notice.text)
+    with progress_bar(quiet=as_json) as progress:
+
+        def hand_over(result: EnrolmentResult) -> None:
+            progress.stop()
+            _print_enrolment(result, as_json=as_json)
+
+        result = enrol_person(
+            config,
+            session.home,
+            applicant,
+            notice,
+            sources=specs,
+            demo=demo,
+            guide=ConsoleGuide(progress),
+            clock=session.clock,
+            stop=Event(),
+            hand_over=hand_over,
+        )
+    if not as_json:
+        out.print(f"Enrolled as {result.person_id}.")
+
+
+def _print_enrolment(result: EnrolmentResult, *, as_json: bool) -> None:
+    """Raises DeliveryError unless all of it was written."""
+    if as_json:
+        print_json(
+            {
+                "person_id": result.person_id,
+                "report": asdict(result.report),
+                "receipt": result.receipt,
+            }
+        )
+    else:
+        out.print(result.receipt, markup=False, soft_wrap=True)
+        for line in result.report.lines():
+            out.print(f"- {line}", markup=False)
+    sys.stdout.flush()  # nobody is stored whose receipt stays in a buffer
+
+
+_ASKS = {
+    Ask.STRAIGHT: "Look straight at the camera",
+    Ask.LEFT: "Turn your head to your left",
+    Ask.RIGHT: "Turn your head to your right",
+    Ask.UP: "Look up",
+}
+
+
+class ConsoleGuide:
+    """A `Guide` that writes to the terminal what the person shall do.
+
+    On a terminal the present ask stays in view, with the latest hint beside it; elsewhere
+    each is a line.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("looking for good frames", total=None)
+        self._asked = ""
+        self._hinted = ""
+
+    def ask(self, ask: Ask) -> None:
+        self._asked, self._hinted = _ASKS[ask], ""
+        self._say(self._asked)
+
+    def hint(self, text: str) -> None:
+        if text != self._hinted:
+            self._hinted = text
+            self._say(text)
+
+    def progress(self, done: int, total: int) -> None:
+        self._progress.update(self._task, completed=done, total=total)
+
+    def _say(self, text: str) -> None:
+        if self._progress.disable:
+            err.print(text, markup=False)
+        beside = f" ({self._hinted})" if self._hinted else ""
+        self._progress.update(self._task, description=self._asked + beside)
+
+
+def _require_agreement(notice: str) -> None:
+    if not in_a_terminal():
+        raise EnrolmentError(
+            "consent is given by the person, who is present; run this in a terminal"
+        )
+    out.print(notice, markup=False, soft_wrap=True)
+    try:
+        agreed = typer.prompt('If you agree, type "yes"').strip().lower() == "yes"
+    except typer.Abort:  # Ctrl-C and the end of the input are answers too
+        agreed = False
+    if not agreed:
+        raise EnrolmentError("no consent was given; nothing was stored")

@@ -1,0 +1,128 @@
+"""`familiar people` and `familiar revoke`: who is enrolled, and how they leave."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from edge_app.commands.console import AsJson, Session, in_a_terminal, out, print_json
+from edge_app.errors import ConfigError
+from edge_app.people import Person, export_person, list_people
+
+app = typer.Typer(
+    help="The people in this home's gallery: list, export, remove.", no_args_is_help=True
+)
+
+
+@app.command("list")
+def people_list(context: typer.Context, as_json: AsJson = False) -> None:
+    """Everyone in the gallery, and why some of them are not matched."""
+    session: Session = context.obj
+    people = list_people(session.config, session.home, session.clock)
+    if as_json:
+        print_json([asdict(person) for person in people])
+        return
+    if not people:
+        out.print("Nobody is enrolled. Begin with `familiar enrol --help`.")
+    elif out.width < _TABLE_COLUMNS:
+        _print_people_below_each_other(people)
+    else:
+        _print_people_table(people)
+
+
+_TABLE_COLUMNS = 100
+"""Width in characters from which the table of people fits."""
+
+
+def _print_people_table(people: Sequence[Person]) -> None:
+    table = Table(box=None)
+    # Ids, dates and states are read to act on: they are never shortened.
+    table.add_column("id", no_wrap=True)
+    table.add_column("name", overflow="fold")
+    table.add_column("relation", overflow="fold")
+    table.add_column("templates", justify="right", no_wrap=True)
+    table.add_column("valid until", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for person in people:
+        table.add_row(
+            person.person_id,
+            Text(person.name),
+            Text(person.relation),
+            str(person.templates),
+            _until(person),
+            _state(person),
+        )
+    out.print(table)
+
+
+def _print_people_below_each_other(people: Sequence[Person]) -> None:
+    for person in people:
+        facts = {
+            "name": person.name,
+            "relation": person.relation,
+            "templates": str(person.templates),
+            "valid until": _until(person),
+            "state": _state(person),
+        }
+        out.print(person.person_id, soft_wrap=True)
+        for label, value in facts.items():
+            if value:
+                out.print(f"  {label + ':':<13}{value}", markup=False, soft_wrap=True)
+
+
+def _until(person: Person) -> str:
+    return f"{person.valid_until:%Y-%m-%d}" if person.valid_until else ""
+
+
+def _state(person: Person) -> str:
+    return person.fault.replace("_", " ") or ("demo" if person.demo else "active")
+
+
+@app.command("export")
+def people_export(context: typer.Context, person_id: str) -> None:
+    """Print what is stored of one person, for that person."""
+    session: Session = context.obj
+    record = export_person(session.config, session.home, person_id, session.clock)
+    out.print(record, markup=False, soft_wrap=True)
+
+
+@app.command("remove")
+def people_remove(context: typer.Context, person_id: str) -> None:
+    """Take a person out for ever; a running device stops matching them within a second."""
+    session: Session = context.obj
+    session.home.store().remove(person_id)
+    out.print(f"{person_id} is removed, and stays out.")
+
+
+def revoke(
+    context: typer.Context,
+    code: Annotated[
+        str | None,
+        typer.Argument(
+            help="Of your receipt. Leave it away to be asked for it, which keeps it out of the "
+            "shell's history; - reads it from standard input."
+        ),
+    ] = None,
+) -> None:
+    """Leave, with the revocation code of your receipt. Nobody has to approve."""
+    session: Session = context.obj
+    if session.home.store().revoke(_revocation_code(code)):
+        out.print("You have left this gallery. Your templates are erased, and stay erased.")
+    else:
+        out.print("Nobody with this code is in this gallery, and nobody with it can come in.")
+
+
+def _revocation_code(given: str | None) -> str:
+    if given == "-":
+        return sys.stdin.buffer.readline().decode(errors="replace").strip() if sys.stdin else ""
+    if given is not None:
+        return given
+    if not in_a_terminal():
+        raise ConfigError("no code is given; run `familiar revoke -` with it on standard input")
+    return str(typer.prompt("Revocation code", hide_input=True))

@@ -1,0 +1,176 @@
+"""`familiar run`: watch, recognise, show, and report."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+
+from edge_app.adapters.displays import DemoPngDisplay, FontSet, NullDisplay, TerminalDisplay
+from edge_app.adapters.sinks import JsonLinesSink
+from edge_app.adapters.speech import EspeakSpeaker, NullSpeaker
+from edge_app.app import make_camera
+from edge_app.commands.console import Session, Source, count, err, sources, write_json
+from edge_app.config import Config
+from edge_app.device import Device, Outputs, RunSummary, stop_on_signals
+from edge_app.errors import DeliveryError
+from edge_app.ports import Display, Speaker
+from edge_app.records import FrameOrigin, Rejection
+
+
+class Output(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class Pace(StrEnum):
+    FAST = "fast"
+    REALTIME = "realtime"
+
+
+def run(
+    context: typer.Context,
+    source: Source = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Replay files against demo templates.", metavar="")
+    ] = False,
+    broker_url: Annotated[
+        str | None,
+        typer.Option(
+            "--broker",
+            help="mqtt://host:1883 or mqtts://user@host:8883; default as configured; none: alerts "
+            "wait in the outbox.",
+            metavar="URL",
+        ),
+    ] = None,
+    output: Annotated[
+        Output, typer.Option(help="json: one CloudEvent per alert on standard output.")
+    ] = Output.TEXT,
+    pace: Annotated[
+        Pace,
+        typer.Option(help="Replays: as fast as possible without dropping, or in their own time."),
+    ] = Pace.FAST,
+    summary: Annotated[
+        Path | None, typer.Option(help="Write counts and times here at the end.", metavar="FILE")
+    ] = None,
+    hud_png: Annotated[
+        Path | None,
+        typer.Option(help="Replays: save what the display shows here.", metavar="DIR"),
+    ] = None,
+) -> None:
+    """Watch, recognise, show, and report, until Ctrl-C or the end of the replay.
+
+    While it runs, `kill -USR1` asks "who is this?".
+    """
+    session: Session = context.obj
+    config = session.config
+    specs = sources(config, source, demo=demo)
+    origin = FrameOrigin.REPLAY if demo else FrameOrigin.LIVE
+    stop = Event()
+    lossless = demo and pace is Pace.FAST
+    device = Device(
+        config,
+        session.home,
+        source=make_camera(
+            config,
+            specs,
+            still_s=config.replay.still_s,
+            realtime=pace is Pace.REALTIME,
+            clock=session.clock,
+            stop=stop,
+        ),
+        lossless=lossless,
+        outputs=Outputs(
+            display=_display(config, origin, hud_png, output),
+            speaker=_speaker(config),
+            sinks=(JsonLinesSink(sys.stdout),) if output is Output.JSON else (),
+            broker_url=config.mqtt.broker if broker_url is None else broker_url,
+        ),
+        clock=session.clock,
+        stop=stop,
+    )
+    with stop_on_signals(stop, device.ask):
+        result = device.run()
+    if summary is not None:
+        write_json(summary, asdict(result))
+    _print_summary(result)
+    why = _why_nobody(result, config, lossless=lossless)
+    if why:
+        err.print(why, markup=False, soft_wrap=True)
+    if result.pending_alerts and result.broker not in {"", "connected"}:
+        wait = "alert waits" if result.pending_alerts == 1 else "alerts wait"
+        raise DeliveryError(
+            f"{result.pending_alerts} {wait} in the outbox: {result.broker}, and run again"
+        )
+
+
+def _display(config: Config, origin: FrameOrigin, hud_png: Path | None, output: Output) -> Display:
+    language = config.hud.language
+    if hud_png is not None:
+        return DemoPngDisplay(hud_png, origin=origin, fonts=FontSet(None), language=language)
+    chosen = config.hud.display
+    wanted = sys.stderr.isatty() and output is Output.TEXT if chosen == "auto" else chosen != "none"
+    return (
+        TerminalDisplay(sys.stderr, origin=origin, language=language) if wanted else NullDisplay()
+    )
+
+
+def _speaker(config: Config) -> Speaker:
+    if not config.hud.speech:
+        return NullSpeaker()
+    return EspeakSpeaker(command=("espeak-ng", "-v", config.hud.language), timeout_s=10.0)
+
+
+def _print_summary(result: RunSummary) -> None:
+    reasons = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in result.rejections.items())
+    err.print(
+        f"{result.frames} frames in {result.seconds:.1f} s ({result.fps:.1f} per second, "
+        f"{result.dropped} dropped, {result.undecodable} undecodable), "
+        f"{result.p50_ms:.1f} ms each, 95 % below {result.p95_ms:.1f} ms",
+        soft_wrap=True,
+    )
+    err.print(
+        f"{count(result.alerts, 'alert')} ({result.pending_alerts} not delivered yet), "
+        f"{count(result.faces_embedded, 'search', 'searches')}; "
+        f"not searched: {reasons or 'nothing'}",
+        soft_wrap=True,
+    )
+
+
+_REMEDIES = {
+    Rejection.TOO_FAR: "come closer, or see attention.max_distance_m",
+    Rejection.TURNED_AWAY: "face the camera",
+    Rejection.OUTSIDE_ZONE: "the marked zone, attention.zone, is elsewhere",
+    Rejection.CUT_OFF: "bring the whole face into the picture",
+    Rejection.TOO_SMALL: "come closer, or use a picture of more pixels",
+    Rejection.NOT_A_FACE: "what was detected is no face",
+    Rejection.EXTREME_POSE: "face the camera",
+    Rejection.BLURRED: "hold still, or focus the camera",
+    Rejection.TOO_DARK: "more light on the face",
+    Rejection.TOO_BRIGHT: "less light on the face",
+    Rejection.OCCLUDED: "uncover eyes, mouth and chin",
+}
+
+
+def _why_nobody(result: RunSummary, config: Config, *, lossless: bool) -> str:
+    """Why a run without alerts could not have had one; empty if that cannot be told."""
+    needed, gap_s = config.decision.min_agreeing_frames, config.tracking.max_lost_s
+    rule = f"a name needs {needed} looks at a face, none more than {gap_s:g} s after the last"
+    if result.alerts or not result.frames:
+        return ""
+    if not result.faces_detected:
+        return "Nobody was recognised: no face was found in any frame."
+    if not result.faces_embedded and len(result.rejections) == 1:
+        (reason,) = result.rejections
+        said, remedy = reason.replace("_", " "), _REMEDIES[Rejection(reason)]
+        return f"Nobody was recognised: every face was rejected as {said}; {remedy}."
+    if not lossless and result.fps * gap_s < 1:
+        return f"Nobody was recognised: {rule}; {result.fps:g} frames per second are too few."
+    if 0 < result.faces_embedded < needed:
+        return f"Nobody was recognised: {rule}; there were {result.faces_embedded}."
+    return ""
