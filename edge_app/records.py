@@ -181,7 +181,8 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """One embedding to search with: shape (dim,), float32, unit length. Lives in memory only."""
+    """One embedding to search with: shape (dim,), float32, comparable (`core/embed.py`). Lives in
+    memory only."""
 
     embedding: Float32Array = field(repr=False)
     quality: Quality
@@ -191,7 +192,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """One enrolled reference: shape (dim,), float32, unit length."""
+    """One enrolled reference: shape (dim,), float32, comparable (`core/embed.py`)."""
 
     template_id: str
     embedding: Float32Array = field(repr=False)
@@ -307,7 +308,7 @@ class Enrolment:
 class Calibration:
     """What a threshold was calibrated for.
 
-    threshold:    smallest comparison score (cosine) that may count as a match.
+    threshold:    smallest comparison score that may count as a match.
     target_fpir:  share of strangers' searches that may return anyone.
     max_templates: largest number of comparisons in one search for which it holds.
     """
@@ -320,7 +321,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One enrolled person, with the best comparison score (cosine, -1 to 1) of their templates."""
+    """One enrolled person, with the best comparison score (-1 to 1) of their templates."""
 
     person_id: str
     similarity: float

@@ -76,10 +76,10 @@ class IndexMeasurement:
 
 
 class ExactIndex:
-    """All cosines by one matrix product. Ties go to the lower row."""
+    """All inner products by one matrix product. Ties go to the lower row."""
 
     def __init__(self, matrix: Float32Array) -> None:
-        """Search this matrix, shape (n, dim), float32, unit rows, in place."""
+        """Search this matrix, shape (n, dim), float32, comparable rows, in place."""
         self._matrix = matrix
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class AnnoyIndex:
     """
 
     def __init__(self, matrix: Float32Array, settings: IndexSettings) -> None:
-        """Build over this matrix, shape (n, dim), n > 0, float32, unit rows.
+        """Build over this matrix, shape (n, dim), n > 0, float32, comparable rows.
 
         Raises:
             ConfigError: Annoy is not installed.
@@ -166,7 +166,7 @@ class AnnoyIndex:
 
 
 def build_index(matrix: Float32Array, kind: IndexKind, settings: IndexSettings) -> SearchIndex:
-    """The index to search this matrix with, shape (n, dim), n > 0, float32, unit rows.
+    """The index to search this matrix with, shape (n, dim), n > 0, float32, comparable rows.
 
     AUTO stays exact within the time budget or where Annoy is not installed; beyond, it builds
     both and takes the faster.
@@ -190,7 +190,7 @@ def build_index(matrix: Float32Array, kind: IndexKind, settings: IndexSettings) 
 def measure_indices(matrix: Float32Array, settings: IndexSettings) -> tuple[IndexMeasurement, ...]:
     """Time and recall of every index that is installed, exact first.
 
-    matrix: shape (n, dim), n > 0, float32, unit rows.
+    matrix: shape (n, dim), n > 0, float32, comparable rows.
     """
     kinds = [IndexKind.EXACT] + [IndexKind.ANNOY] * annoy_installed()
     return tuple(_measure(kind, matrix, settings) for kind in kinds)
@@ -233,11 +233,11 @@ def _median_ms(index: SearchIndex, matrix: Float32Array, settings: IndexSettings
 
 
 def _sample_probes(matrix: Float32Array, settings: IndexSettings) -> Iterator[Float32Array]:
-    """Unit vectors at the sample similarity to random rows, in random directions."""
+    """Unit vectors at the sample cosine to random rows, in random directions."""
     random = np.random.default_rng(_SEED)
     similarity = settings.sample_similarity
     for row in random.integers(len(matrix), size=settings.sample_count):
-        template = matrix[row]
+        template = matrix[row] / np.linalg.norm(matrix[row])
         aside = random.standard_normal(template.size).astype(np.float32)
         aside -= (aside @ template) * template
         aside /= np.linalg.norm(aside)
@@ -248,7 +248,7 @@ def _sample_probes(matrix: Float32Array, settings: IndexSettings) -> Iterator[Fl
 def _best(
     rows: NDArray[Any], similarities: Float32Array, count: int
 ) -> tuple[NDArray[Any], Float32Array]:
-    """The best `count` of rows in ascending order; rounding beyond a cosine's range is cut."""
+    """The best `count` of rows in ascending order; rounding beyond a score's range is cut."""
     order = np.argsort(-similarities, kind="stable")[:count]
     return rows[order], np.clip(similarities[order], -1.0, 1.0)
 

@@ -35,13 +35,14 @@ class SearchIndex(Protocol):
     def search(self, embedding: Float32Array, count: int) -> tuple[NDArray[Any], Float32Array]:
         """(rows int64, similarities float32), both (min(count, len),), best first.
 
-        embedding: shape (dim,), unit length. Similarities are exact cosines.
+        embedding: shape (dim,), comparable (`core/embed.py`). Similarities are exact.
         """
         ...
 
 
 IndexFactory = Callable[[Float32Array], SearchIndex]
-"""Makes an index of a matrix, shape (n, dim), float32, unit rows, n > 0, never written again."""
+"""Makes an index of a matrix, shape (n, dim), n > 0, float32, comparable rows. It is never written
+again."""
 
 
 class _NoTemplates:

@@ -18,7 +18,7 @@ from edge_app.adapters.cameras.scene import Actor
 from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.app import load_models, make_rules
 from edge_app.config import Config, make_config
-from edge_app.core.embed import unit
+from edge_app.core.embed import comparable
 from edge_app.pipeline import Pipeline, State
 from edge_app.ports import TensorModel
 from edge_app.records import Float32Array, Purpose, Rejection
@@ -45,7 +45,7 @@ class Canary:
 
     def __call__(self, tensor: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         answer = self.inner(tensor)
-        self.embeddings.append(unit(answer[0]))
+        self.embeddings.append(comparable(answer[0]))
         return answer
 
 
