@@ -33,24 +33,21 @@ from edge_app.adapters.mqtt import (
 from edge_app.adapters.outbox import Outbox
 from edge_app.adapters.tflite import load_model, read_manifest
 from edge_app.config import Config
-from edge_app.core.calibrate import require_plausible, tail_for, threshold_for
-from edge_app.core.consent import IntendedUse
-from edge_app.core.gallery import (
-    Gallery,
-    IndexFactory,
-    build_gallery,
-    comparisons_per_search,
+from edge_app.core.calibrate import (
+    ImpostorTail,
+    require_meets,
+    require_plausible,
+    tail_for,
+    threshold_for,
 )
-from edge_app.errors import ConfigError
+from edge_app.core.consent import IntendedUse
+from edge_app.core.gallery import Gallery, IndexFactory, build_gallery
+from edge_app.errors import CalibrationError, ConfigError
 from edge_app.pipeline import Models, Rules
 from edge_app.ports import Clock
-from edge_app.records import ClockState
+from edge_app.records import Calibration, ClockState
 
 _log = logging.getLogger(__name__)
-
-_FEWEST_COMPARISONS = 25
-"""A threshold is calibrated for at least so many templates, so that it does not move with
-every enrolment in a small gallery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +138,36 @@ def intended_use(config: Config, home: Home, model_sha256: str) -> IntendedUse:
     return IntendedUse(config.purpose, model_sha256, trusted_stations(home.folder))
 
 
-def open_gallery(config: Config, home: Home, model_sha256: str, clock: Clock) -> Gallery:
-    """The gallery of everyone who may be recognised now, with the threshold that holds for it.
+def impostor_tail(model_sha256: str) -> ImpostorTail:
+    """How strangers score with this embedder, as shipped. Raises CalibrationError."""
+    return tail_for(read_tails(models_dir() / "calibration" / "impostor_tail.json"), model_sha256)
 
-    Raises GalleryError, KeyFileError, or CalibrationError when the configured FPIR cannot be
-    met at this gallery's size (P8).
+
+def first_calibration(config: Config, model_sha256: str) -> Calibration:
+    """The threshold that a gallery begins with. Raises CalibrationError."""
+    match = config.match
+    calibration = threshold_for(impostor_tail(model_sha256), match.target_fpir, match.least_gallery)
+    require_plausible(calibration)
+    return calibration
+
+
+def open_gallery(config: Config, home: Home, model_sha256: str, clock: Clock) -> Gallery:
+    """The gallery of everyone who may be recognised now, with the threshold it was given.
+
+    Raises GalleryError, KeyFileError, or CalibrationError when the gallery has outgrown that
+    threshold, or it is for another model or a higher FPIR than configured (P8).
     """
     store, now = home.store(), clock.now()
     store.require_time(now, trusted=clock.state() is ClockState.SYNCHRONISED)
     stored = store.load(intended_use(config, home, model_sha256), now=now)
     for fault, people in stored.admission.left_out_by_fault.items():
         _log.warning("left out %d of the gallery: %s", people, fault.value)
-    tail = tail_for(read_tails(models_dir() / "calibration" / "impostor_tail.json"), model_sha256)
-    comparisons = max(comparisons_per_search(stored.admission.enrolments), _FEWEST_COMPARISONS)
-    calibration = threshold_for(tail, config.match.target_fpir, comparisons)
-    require_plausible(calibration)
+    calibration = stored.calibration
+    if calibration is None:
+        if stored.admission.enrolments:
+            raise CalibrationError("the gallery has no threshold yet; run `familiar calibrate`")
+        calibration = first_calibration(config, model_sha256)
+    require_meets(calibration, config.match.target_fpir)
     return build_gallery(
         stored.admission,
         stored.templates.matrix,

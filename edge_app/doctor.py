@@ -17,6 +17,7 @@ from edge_app.app import (
     Home,
     broker,
     embedder_sha256,
+    impostor_tail,
     intended_use,
     link_settings,
     load_models,
@@ -24,10 +25,11 @@ from edge_app.app import (
     open_gallery,
 )
 from edge_app.config import Config
+from edge_app.core.calibrate import threshold_for
 from edge_app.errors import EdgeAppError
 from edge_app.evaluation.bench import machine
 from edge_app.ports import Clock
-from edge_app.records import ClockState
+from edge_app.records import Calibration, ClockState
 
 
 class Health(StrEnum):
@@ -110,8 +112,17 @@ def _gallery(config: Config, home: Home, clock: Clock) -> Finding:
     detail = (
         f"{count} {'person' if count == 1 else 'people'} for {config.purpose}, generation "
         f"{gallery.generation}, threshold {gallery.calibration.threshold:.3f} for an FPIR of "
-        f"{gallery.calibration.target_fpir:g}, {locked}"
+        f"{gallery.calibration.target_fpir:g} among up to {gallery.calibration.max_templates}, "
+        f"{locked}"
     )
+    measured = _threshold_measured(gallery.calibration)
+    if measured > gallery.calibration.threshold + _THRESHOLD_TOLERANCE:
+        return Finding(
+            "gallery",
+            Health.WARNING,
+            f"{detail}; strangers were measured again since, and need {measured:.3f}: run "
+            "`familiar calibrate`",
+        )
     if left_out:
         return Finding(
             "gallery",
@@ -119,6 +130,15 @@ def _gallery(config: Config, home: Home, clock: Clock) -> Finding:
             f"{detail}; {left_out} left out, see `familiar people list`",
         )
     return Finding("gallery", Health.WELL, detail)
+
+
+_THRESHOLD_TOLERANCE = 0.001
+
+
+def _threshold_measured(calibration: Calibration) -> float:
+    """What the tail that ships today asks for."""
+    tail = impostor_tail(calibration.model_sha256)
+    return threshold_for(tail, calibration.target_fpir, calibration.max_templates).threshold
 
 
 def _camera(config: Config, name: str, clock: Clock) -> Finding:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_app.core.calibrate import ImpostorTail
+from edge_app.core.calibrate import ImpostorTail, TailFit
 from edge_app.core.consent import SCHEMA_VERSION, IntendedUse, sign, station_id, template_id
 from edge_app.core.gallery import Gallery, SearchIndex, admit, build_gallery
 from edge_app.records import (
@@ -37,7 +37,16 @@ STATION = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 STATION_KEY = STATION.public_key().public_bytes_raw()
 USE = IntendedUse(Purpose.ASSIST, MODEL_SHA256, {station_id(STATION_KEY): STATION_KEY})
 CALIBRATION = Calibration(0.4, 0.01, 100_000, MODEL_SHA256)
-TAIL = ImpostorTail(MODEL_SHA256, 0.2, 0.01, -0.1, 0.05, 4_000_000, "made up")
+TAIL = ImpostorTail(
+    model_sha256=MODEL_SHA256,
+    best=TailFit(0.2, 0.05, 0.0),
+    resampled=tuple(TailFit(0.19 + n / 5000, 0.045 + n / 10_000, 0.0) for n in range(101)),
+    tail_fraction=0.01,
+    people=2_000,
+    comparisons=4_000_000,
+    template_pictures=5,
+    data="made up",
+)
 CONTROLLER = Controller("wearer", "Ada", "1 Test Street", "ada@example.org")
 
 

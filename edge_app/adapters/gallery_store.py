@@ -9,7 +9,8 @@ ever written), `newest-time`, and `lock`. Numbers in `gallery.sealed` are big-en
 
 Each segment is authenticated together with its name and the whole header, so segments of
 different generations or stores do not mix. The key is derived from the store key and the
-store id. Templates are encrypted from sealed memory and decrypted into it (P5).
+store id. Templates are encrypted from sealed memory and decrypted into it (P5). With the people
+go the tombstones and the calibration: the threshold of every device with this gallery (P8).
 
 What was confirmed stays: a tombstone is durable before the gallery is rewritten, and the
 gallery before the floor. A process killed at any point leaves the old or the new gallery, and
@@ -19,10 +20,11 @@ a revocation cut short after its tombstone is completed by `purge`.
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -42,7 +44,12 @@ from edge_app.adapters.keys import derive
 from edge_app.adapters.sealed import SealedMemory, SealedTemplates, on_rows, seal_templates
 from edge_app.adapters.tombstones import Tombstones
 from edge_app.core.consent import IntendedUse, check, decode, encode, tombstone_ids
-from edge_app.core.gallery import MAX_DEMO_TEMPLATES, Admission, admit
+from edge_app.core.gallery import (
+    MAX_DEMO_TEMPLATES,
+    Admission,
+    admit,
+    comparisons_per_search,
+)
 from edge_app.core.revocation import normalise_code, revocation_sha256
 from edge_app.errors import (
     ConsentError,
@@ -51,7 +58,9 @@ from edge_app.errors import (
     KeyFileError,
     StorageError,
 )
-from edge_app.records import Enrolment, SignedConsent, Template
+from edge_app.records import Calibration, Enrolment, SignedConsent, Template
+
+_log = logging.getLogger(__name__)
 
 GALLERY_NAME: Final = "gallery.sealed"
 TOMBSTONES_NAME: Final = "tombstones"
@@ -91,6 +100,7 @@ class _Contents:
     store_id: bytes = field(repr=False)
     generation: int
     tombstones: frozenset[str] = field(repr=False)
+    calibration: Calibration | None
     people: tuple[Enrolment, ...] = field(repr=False)
 
 
@@ -100,9 +110,11 @@ class StoredGallery:
 
     admission: who may be used, their templates being rows of `templates.matrix`, in order;
                and who was left out, and why.
+    calibration: None before the first enrolment.
     """
 
     generation: int
+    calibration: Calibration | None
     admission: Admission
     templates: SealedTemplates
 
@@ -157,11 +169,19 @@ class GalleryStore:
         admission = admit(contents.people, use, tombstones=contents.tombstones, now=now)
         templates = seal_templates(admission.enrolments)
         return StoredGallery(
-            contents.generation, replace(admission, enrolments=templates.enrolments), templates
+            contents.generation,
+            contents.calibration,
+            replace(admission, enrolments=templates.enrolments),
+            templates,
         )
 
-    def add(self, enrolment: Enrolment, use: IntendedUse, *, now: datetime) -> None:
+    def add(
+        self, enrolment: Enrolment, use: IntendedUse, *, calibration: Calibration, now: datetime
+    ) -> None:
         """Store one more person.
+
+        calibration: of a gallery that has none yet. An older one stays, whether it still holds
+        or not: a threshold that rises by itself would miss people for no reason they could see.
 
         Raises:
             ConsentError: the consent would not be accepted at the next load.
@@ -171,7 +191,7 @@ class GalleryStore:
             StorageError: it cannot be written; the old gallery is still there.
         """
 
-        def change(old: _Contents) -> tuple[Enrolment, ...]:
+        def change(old: _Contents) -> _Contents:
             fault = check(enrolment, use, tombstones=old.tombstones, now=now)
             if fault is not None:
                 raise ConsentError(
@@ -179,9 +199,24 @@ class GalleryStore:
                     "device's purpose, model and station"
                 )
             _require_room(old.people, enrolment)
-            return (*old.people, enrolment)
+            new = replace(
+                old,
+                people=(*old.people, enrolment),
+                calibration=old.calibration or calibration,
+            )
+            _warn_if_outgrown(new)
+            return new
 
         self._rewrite(change)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Let every device with this gallery use this threshold from now on.
+
+        Raises:
+            GalleryError: the store cannot be read.
+            StorageError: it cannot be written.
+        """
+        self._rewrite(lambda old: replace(old, calibration=calibration))
 
     def remove(self, person_id: str) -> None:
         """Take a person out for ever, on the device owner's wish.
@@ -230,8 +265,8 @@ class GalleryStore:
             StorageError: it cannot be written.
         """
 
-        def change(old: _Contents) -> tuple[Enrolment, ...]:
-            return tuple(person for person in old.people if _is_retained(person, now))
+        def change(old: _Contents) -> _Contents:
+            return replace(old, people=tuple(p for p in old.people if _is_retained(p, now)))
 
         return len(self._rewrite(change))
 
@@ -239,22 +274,20 @@ class GalleryStore:
         """Changes whenever any process changes the store; cheap enough to ask every second."""
         return tuple(map(file_state, (self._path, self._tombstones_path)))
 
-    def _rewrite(
-        self, change: Callable[[_Contents], tuple[Enrolment, ...]]
-    ) -> tuple[Enrolment, ...]:
+    def _rewrite(self, change: Callable[[_Contents], _Contents]) -> tuple[Enrolment, ...]:
         """Write the next generation, unless nothing changes; returns who was erased.
 
-        change: from the contents without those who left, to who shall be stored.
+        change: from the contents without those who left, to what shall be stored.
         """
         with exclusive(self._withdrawn), self._tombstones.room_kept():
             stored = self._read()
             old = replace(stored, people=tuple(p for p in stored.people if _is_here(p, stored)))
-            people = change(old)
-            if people != stored.people:
+            new = change(old)
+            if (new.people, new.calibration) != (stored.people, stored.calibration):
                 # A lost tombstone file comes back from the copy in the gallery.
                 self._tombstones.add(stored.tombstones)
-                self._write(replace(old, generation=old.generation + 1, people=people))
-            return tuple(person for person in stored.people if person not in people)
+                self._write(replace(new, generation=old.generation + 1))
+            return tuple(person for person in stored.people if person not in new.people)
 
     # ------------------------------------------------------------------------- reading
 
@@ -269,7 +302,7 @@ class GalleryStore:
                     f"{self._path} is gone, and it was at generation {floor}; restore its newest "
                     f"copy, or move {self._folder} away and enrol everyone again"
                 ) from None
-            return _Contents(secrets.token_bytes(16), floor or 0, tombstones, ())
+            return _Contents(secrets.token_bytes(16), floor or 0, tombstones, None, ())
         except OSError as error:
             raise GalleryError(
                 f"cannot read {self._path}: {error.strerror}; check its owner and permissions"
@@ -362,9 +395,12 @@ class GalleryStore:
             if sum(len(person.templates) for person in persons) != len(matrix):
                 raise ValueError("templates are missing")
             tombstones = frozenset(content["tombstones"])
+            stated = content.get("calibration")
+            calibration = None if stated is None else Calibration(**stated)
         except (ValueError, KeyError, TypeError, AttributeError, ConsentError) as error:
             raise self._damaged("it was written by another version of Familiar") from error
-        return _Contents(header.store_id, header.generation, tombstones, on_rows(persons, matrix))
+        rows = on_rows(persons, matrix)
+        return _Contents(header.store_id, header.generation, tombstones, calibration, rows)
 
     def _damaged(self, how: str) -> GalleryError:
         return GalleryError(
@@ -379,6 +415,7 @@ class GalleryStore:
         content = {
             "people": [_person_to_json(person) for person in contents.people],
             "tombstones": sorted(contents.tombstones),
+            "calibration": asdict(contents.calibration) if contents.calibration else None,
         }
         people = json.dumps(content).encode()
         cipher, key_check = _cipher(self._key, contents.store_id)
@@ -432,8 +469,8 @@ def _decrypt_templates(
     return SealedMemory.filled(size_bytes, fill).matrix(header.dim)
 
 
-def _everyone(contents: _Contents) -> tuple[Enrolment, ...]:
-    return contents.people
+def _everyone(contents: _Contents) -> _Contents:
+    return contents
 
 
 def _tombstones_of(person: Enrolment) -> frozenset[str]:
@@ -464,6 +501,17 @@ def _require_room(people: Iterable[Enrolment], newcomer: Enrolment) -> None:
     if newcomer.consent.record.demo and demo_templates > MAX_DEMO_TEMPLATES:
         raise EnrolmentError(
             f"a gallery holds at most {MAX_DEMO_TEMPLATES} demo templates; remove demo people first"
+        )
+
+
+def _warn_if_outgrown(contents: _Contents) -> None:
+    comparisons, calibration = comparisons_per_search(contents.people), contents.calibration
+    if calibration is not None and comparisons > calibration.max_templates:
+        _log.warning(
+            "the gallery compares with %d templates now, and its threshold holds for %d: no device "
+            "starts with it before `familiar calibrate`",
+            comparisons,
+            calibration.max_templates,
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def withdrawn(folder: Path) -> Path:
 
 def add(store: GalleryStore, *people: Enrolment) -> None:
     for person in people:
-        store.add(person, USE, now=NOW)
+        store.add(person, USE, calibration=CALIBRATION, now=NOW)
 
 
 def load(store: GalleryStore) -> StoredGallery:
@@ -94,6 +95,58 @@ def test_one_person_comes_back_whole(store: GalleryStore) -> None:
     assert stored.generation == 1
     assert stored.templates.locked
     assert not stored.templates.matrix.flags.writeable
+
+
+def test_the_first_person_brings_the_calibration_and_the_next_leave_it(
+    store: GalleryStore,
+) -> None:
+    assert load(store).calibration is None
+    add(store, ADA)
+    assert load(store).calibration == CALIBRATION
+    other = replace(CALIBRATION, threshold=0.5)
+    store.add(BEN, USE, calibration=other, now=NOW)
+    assert load(store).calibration == CALIBRATION
+    for person in (ADA, BEN):
+        store.remove(person.person_id)
+    assert load(store).calibration == CALIBRATION
+
+
+def test_a_new_calibration_is_another_generation(store: GalleryStore) -> None:
+    add(store, ADA)
+    seen = store.fingerprint()
+    store.calibrate(replace(CALIBRATION, threshold=0.5))
+    stored = load(store)
+    assert stored.calibration == replace(CALIBRATION, threshold=0.5)
+    assert stored.generation == 2
+    assert [person.person_id for person in stored.admission.enrolments] == [ADA.person_id]
+    assert store.fingerprint() != seen
+    store.calibrate(replace(CALIBRATION, threshold=0.5))
+    assert load(store).generation == 2
+
+
+def test_an_empty_store_can_be_calibrated(store: GalleryStore) -> None:
+    store.calibrate(CALIBRATION)
+    assert load(store).calibration == CALIBRATION
+    assert ids(store) == []
+    add(store, ADA)
+    assert ids(store) == [ADA.person_id]
+
+
+def test_a_gallery_written_before_there_were_calibrations_has_none(
+    store: GalleryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(store, ADA)
+
+    real = json.loads
+
+    def older(text: bytes, **options: Any) -> Any:
+        content = real(text, **options)
+        content.pop("calibration", None)
+        return content
+
+    monkeypatch.setattr(json, "loads", older)
+    assert load(store).calibration is None
+    assert ids(store) == [ADA.person_id]
 
 
 def test_names_of_all_scripts_come_back(store: GalleryStore) -> None:
@@ -166,7 +219,12 @@ def test_load_leaves_out_whoever_may_not_be_used_and_never_fails_for_it(
 ) -> None:
     add(store, ADA, BEN, CAT)
     later = NOW + timedelta(days=364)
-    store.add(enrolment(4, FACES[6:7], event_time=later - timedelta(days=1)), USE, now=later)
+    store.add(
+        enrolment(4, FACES[6:7], event_time=later - timedelta(days=1)),
+        USE,
+        calibration=CALIBRATION,
+        now=later,
+    )
     stored = store.load(USE, now=later)
     assert [p.person_id for p in stored.admission.enrolments] == ["person-4"]
     assert stored.admission.left_out_by_fault == {ConsentFault.EXPIRED: 3}
@@ -372,7 +430,7 @@ def test_wrong_key_is_told_from_damage(store: GalleryStore, folder: Path) -> Non
 def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A store of one person with one tiny template."""
     folder = tmp_path_factory.mktemp("small") / "store"
-    opened(folder).add(enrolment(1, faces(1, dim=8)), USE, now=NOW)
+    opened(folder).add(enrolment(1, faces(1, dim=8)), USE, calibration=CALIBRATION, now=NOW)
     return (folder / "gallery.sealed").read_bytes()
 
 
@@ -478,7 +536,7 @@ KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
 from tests.adapters.test_gallery_store import BEN, CODE, opened
-from tests.people import NOW, USE
+from tests.people import CALIBRATION, NOW, USE
 
 def die_after(calls):
     steps = iter(range(calls))
@@ -498,7 +556,7 @@ for step in range(300):
     if child == 0:
         die_after(step)
         store = opened(folder / "store")
-        store.add(BEN, USE, now=NOW)
+        store.add(BEN, USE, calibration=CALIBRATION, now=NOW)
         store.revoke(CODE)
         os._exit(0)
     status = os.waitpid(child, 0)[1]

@@ -14,7 +14,7 @@ from edge_app.adapters.gallery_store import GalleryStore
 from edge_app.adapters.tombstones import Tombstones
 from edge_app.core.revocation import new_code, revocation_sha256
 from edge_app.errors import ConsentError, GalleryError, StorageError
-from tests.people import NOW, USE, enrolment, faces
+from tests.people import CALIBRATION, NOW, USE, enrolment, faces
 
 KEY = b"k" * 32
 CODE = new_code(b"revocation-code")
@@ -32,7 +32,7 @@ def people(store: GalleryStore) -> int:
 
 
 def test_a_restored_store_folder_brings_nobody_back(store: GalleryStore, tmp_path: Path) -> None:
-    store.add(ADA, USE, now=NOW)
+    store.add(ADA, USE, calibration=CALIBRATION, now=NOW)
     shutil.copytree(tmp_path / "store", tmp_path / "backup")
     store.remove(ADA.person_id)
     shutil.rmtree(tmp_path / "store")
@@ -42,15 +42,15 @@ def test_a_restored_store_folder_brings_nobody_back(store: GalleryStore, tmp_pat
 
 
 def test_beginning_anew_brings_nobody_back_either(store: GalleryStore, tmp_path: Path) -> None:
-    store.add(ADA, USE, now=NOW)
-    store.add(BEN, USE, now=NOW)
+    store.add(ADA, USE, calibration=CALIBRATION, now=NOW)
+    store.add(BEN, USE, calibration=CALIBRATION, now=NOW)
     store.remove(ADA.person_id)
     (tmp_path / "store").rename(tmp_path / "old")
     assert people(store) == 0
-    store.add(BEN, USE, now=NOW)
+    store.add(BEN, USE, calibration=CALIBRATION, now=NOW)
     assert people(store) == 1
     with pytest.raises(ConsentError, match="revoked"):
-        store.add(ADA, USE, now=NOW)
+        store.add(ADA, USE, calibration=CALIBRATION, now=NOW)
     shutil.rmtree(tmp_path / "store")
     (tmp_path / "old").rename(tmp_path / "store")
     with pytest.raises(GalleryError, match="restore its newest copy"):
@@ -58,14 +58,17 @@ def test_beginning_anew_brings_nobody_back_either(store: GalleryStore, tmp_path:
 
 
 def test_a_gallery_without_its_memory_is_refused(store: GalleryStore, tmp_path: Path) -> None:
-    store.add(ADA, USE, now=NOW)
+    store.add(ADA, USE, calibration=CALIBRATION, now=NOW)
     assert people(store) == 1
     shutil.rmtree(tmp_path / "withdrawn")
-    for use in (lambda: people(store), lambda: store.add(BEN, USE, now=NOW)):
+    for use in (
+        lambda: people(store),
+        lambda: store.add(BEN, USE, calibration=CALIBRATION, now=NOW),
+    ):
         with pytest.raises(GalleryError, match=r"whoever left .* would come back"):
             use()
     (tmp_path / "store").rename(tmp_path / "old")
-    store.add(BEN, USE, now=NOW)
+    store.add(BEN, USE, calibration=CALIBRATION, now=NOW)
     assert people(store) == 1
 
 
@@ -76,7 +79,7 @@ def test_leaving_needs_no_room_on_the_disk(
     store: GalleryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On this disk nothing can be written but one line in the place of the reserve."""
-    store.add(ADA, USE, now=NOW)
+    store.add(ADA, USE, calibration=CALIBRATION, now=NOW)
     reserve = tmp_path / "withdrawn" / "reserve"
     assert reserve.stat().st_blocks * 512 >= 65_536
     real = os.write
@@ -148,7 +151,9 @@ def test_every_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         home = tmp_path / "a" / "home"
-        GalleryStore(home / "store", KEY, withdrawn=home / "withdrawn").add(ADA, USE, now=NOW)
+        GalleryStore(home / "store", KEY, withdrawn=home / "withdrawn").add(
+            ADA, USE, calibration=CALIBRATION, now=NOW
+        )
     finally:
         os.umask(before)
     made = [tmp_path / "a", home, home / "store", home / "withdrawn"]

@@ -1,57 +1,84 @@
 import json
 import math
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from edge_app.core.calibrate import (
     MAX_EXTRAPOLATION,
+    MIN_RESAMPLES,
     ImpostorTail,
+    TailFit,
     decode_tails,
     encode_tails,
     fit_tail,
     fmr_at,
     fpir_at,
+    fpir_estimate,
     tail_for,
+    threshold_estimate,
     threshold_for,
 )
 from edge_app.errors import CalibrationError
 from tests.people import MODEL_SHA256, TAIL
 
+fits = st.builds(
+    TailFit,
+    u=st.floats(0.1, 0.4),
+    scale=st.floats(0.005, 0.03),
+    shape=st.floats(0.0, 0.1) | st.just(0.0),
+)
 tails = st.builds(
     ImpostorTail,
     model_sha256=st.just(MODEL_SHA256),
-    u=st.floats(0.1, 0.4),
+    best=fits,
+    resampled=st.lists(fits, min_size=5, max_size=5).map(lambda some: tuple(some * 20)),
     tail_fraction=st.floats(1e-4, 0.05),
-    shape=st.floats(-0.3, 0.1) | st.just(0.0),
-    scale=st.floats(0.005, 0.03),
+    people=st.just(10**4),
     comparisons=st.just(10**8),
+    template_pictures=st.just(5),
     data=st.just("made up"),
 )
+
+
+def certain(tail: ImpostorTail) -> ImpostorTail:
+    """The same, as though every resample said the same."""
+    return replace(tail, resampled=(tail.best,) * MIN_RESAMPLES)
+
+
+# ------------------------------------------------------------------------- what a tail says
 
 
 def test_fmr_at_the_tails_beginning_is_its_fraction() -> None:
     assert fmr_at(TAIL, TAIL.u) == TAIL.tail_fraction
 
 
-def test_nothing_scores_beyond_the_end_of_a_bounded_tail() -> None:
-    assert fmr_at(TAIL, TAIL.u + 1.0001 * TAIL.scale / -TAIL.shape) == 0.0
-    assert fmr_at(TAIL, 1.0) == 0.0
+def test_a_tail_never_ends() -> None:
+    assert fmr_at(TAIL, 1.0) > 0
+    with pytest.raises(CalibrationError, match="impossible numbers"):
+        TailFit(0.2, 0.05, -0.01)
 
 
 def test_exponential_tail_is_the_limit_of_small_shapes() -> None:
-    exponential = fmr_at(replace(TAIL, shape=0.0), 0.5)
+    exponential = fmr_at(TAIL, 0.5)
     assert exponential == pytest.approx(0.01 * math.exp(-0.3 / 0.05))
-    assert fmr_at(replace(TAIL, shape=1e-7), 0.5) == pytest.approx(exponential, rel=1e-4)
-    assert fmr_at(replace(TAIL, shape=-1e-7), 0.5) == pytest.approx(exponential, rel=1e-4)
+    heavier = replace(TAIL, best=TailFit(0.2, 0.05, 1e-7))
+    assert fmr_at(heavier, 0.5) == pytest.approx(exponential, rel=1e-4)
+
+
+def test_generalised_pareto_tail_by_hand() -> None:
+    heavy = replace(TAIL, best=TailFit(0.2, 0.05, 0.5))
+    assert fmr_at(heavy, 0.3) == pytest.approx(0.01 * (1 + 0.5 * 2) ** -2)
 
 
 def test_nothing_is_said_below_the_tail() -> None:
-    with pytest.raises(CalibrationError, match="below the measured tail"):
-        fpir_at(TAIL, TAIL.u - 1e-6, 10)
+    for ask in (fpir_at, fpir_estimate):
+        with pytest.raises(CalibrationError, match="below the measured tail"):
+            ask(TAIL, TAIL.u - 1e-6, 10)
 
 
 def test_fpir_of_an_empty_gallery_is_zero() -> None:
@@ -62,8 +89,12 @@ def test_fpir_of_a_tail_that_is_everything_is_one() -> None:
     assert fpir_at(replace(TAIL, tail_fraction=1.0), TAIL.u, 1) == 1.0
 
 
+# ------------------------------------------------------------------------------ thresholds
+
+
 @given(tails, st.floats(1e-3, 0.3), st.integers(1, 50_000))
 def test_threshold_meets_its_target(tail: ImpostorTail, fpir: float, comparisons: int) -> None:
+    tail = certain(tail)
     calibration = threshold_for(tail, fpir, comparisons)
     reached = fpir_at(tail, calibration.threshold, comparisons)
     assert reached <= fpir * (1 + 1e-6)
@@ -78,6 +109,28 @@ def test_more_people_never_lower_the_threshold(
 ) -> None:
     few = threshold_for(tail, fpir, comparisons).threshold
     assert threshold_for(tail, fpir, 2 * comparisons).threshold >= few
+
+
+def test_nine_of_ten_resamples_ask_for_no_more_than_the_threshold() -> None:
+    used = threshold_for(TAIL, 0.003, 100).threshold
+    asked = [threshold_estimate(replace(TAIL, best=fit), 0.003, 100).best for fit in TAIL.resampled]
+    assert sum(each <= used + 1e-9 for each in asked) == 91
+    needed = threshold_estimate(TAIL, 0.003, 100)
+    assert needed.low < needed.best < used < needed.high
+    assert sum(needed.low <= each <= needed.high for each in asked) == 95
+
+
+def test_the_uncertainty_of_the_fpir_is_that_of_the_threshold() -> None:
+    needed = threshold_estimate(TAIL, 0.003, 100)
+    assert fpir_estimate(TAIL, needed.best, 100).best == pytest.approx(0.003)
+    assert fpir_estimate(TAIL, needed.high, 100).high == pytest.approx(0.003, rel=1e-3)
+    assert fpir_estimate(TAIL, needed.low, 100).low == pytest.approx(0.003, rel=1e-3)
+
+
+def test_a_fit_that_begins_higher_says_what_it_can() -> None:
+    """At a threshold below its beginning its FMR is at least the tail's fraction."""
+    higher = replace(TAIL, resampled=(TailFit(0.4, 0.05, 0.0),) * MIN_RESAMPLES)
+    assert fpir_estimate(higher, 0.3, 1).high == pytest.approx(TAIL.tail_fraction)
 
 
 @pytest.mark.parametrize("fpir", [0.0, 1.0, -0.1, float("nan")])
@@ -95,48 +148,90 @@ def test_extrapolation_ends_a_decade_below_the_data() -> None:
     assert MAX_EXTRAPOLATION == 10
     tail = replace(TAIL, comparisons=1000)
     threshold_for(tail, 1.01e-4, 1)
-    with pytest.raises(CalibrationError, match=r"1000 measured comparisons support 1\.0e-04"):
-        threshold_for(tail, 0.99e-4, 1)
+    for ask in (threshold_for, threshold_estimate):
+        with pytest.raises(CalibrationError, match=r"1000 measured comparisons support 1\.0e-04"):
+            ask(tail, 0.99e-4, 1)
 
 
-@pytest.mark.parametrize(("shape", "tolerance"), [(-0.25, 0.03), (0.0, 0.03), (0.1, 0.04)])
-def test_fit_recovers_a_known_tail(shape: float, tolerance: float) -> None:
-    uniform = np.random.default_rng(0).random(20_000)
-    excess = -np.log(uniform) if shape == 0 else (uniform**-shape - 1) / shape
-    scores = np.concatenate([0.3 + 0.02 * excess, np.zeros(980_000)]).astype(np.float32)
-    tail = fit_tail(scores, u=0.3, model_sha256=MODEL_SHA256, data="made up")
-    assert tail.shape == pytest.approx(shape, abs=tolerance)
-    assert tail.scale == pytest.approx(0.02, rel=0.05)
-    assert tail.tail_fraction == pytest.approx(0.02)
-    assert tail.comparisons == 1_000_000
+# ---------------------------------------------------------------------------------- fitting
 
 
-def test_fit_never_rules_out_a_score_that_was_seen() -> None:
-    scores = np.concatenate([np.linspace(0.3, 0.4, 500), [0.42]]).astype(np.float32)
-    tail = fit_tail(scores, u=0.29, model_sha256=MODEL_SHA256, data="made up")
-    assert fmr_at(tail, 0.419) > 0
+def fitted(scores: NDArray[np.float64], share: float, comparisons: int) -> TailFit:
+    falling = np.sort(scores)[::-1]
+    ones = np.ones(falling.size, np.int64)
+    return fit_tail(falling, ones, comparisons=comparisons, tail_fraction=share)
 
 
-@pytest.mark.parametrize("scores", [[], [0.5] * 99, [0.5] * 1000, [0.1] * 1000])
+def drawn(shape: float, count: int = 20_000) -> NDArray[np.float64]:
+    uniform = np.random.default_rng(0).random(count)
+    return 0.3 + 0.02 * (-np.log(uniform) if shape == 0 else (uniform**-shape - 1) / shape)
+
+
+@pytest.mark.parametrize("shape", [0.0, 0.1, 0.2])
+def test_fit_recovers_a_known_tail(shape: float) -> None:
+    scores = np.concatenate([drawn(shape), [0.3]])
+    fit = fitted(scores, 0.02, 1_000_000)
+    assert fit.u == pytest.approx(0.3, abs=1e-6)
+    assert fit.shape == pytest.approx(shape, abs=0.04)
+    assert fit.scale == pytest.approx(0.02, rel=0.05)
+
+
+def test_a_bounded_tail_becomes_the_exponential_one_of_its_mean() -> None:
+    scores = drawn(-0.25)
+    fit = fitted(np.concatenate([scores, [0.3]]), 0.02, 1_000_000)
+    assert fit.shape == 0.0
+    assert fit.scale == pytest.approx(float(np.mean(scores)) - 0.3, rel=1e-3)
+
+
+def test_only_the_highest_share_is_fitted() -> None:
+    scores = np.linspace(0, 1, 10_001)
+    assert fitted(scores, 0.1, 10_001).u == pytest.approx(0.9, abs=2e-4)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_weight_is_a_score_that_often(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    falling = np.sort(0.3 + random.exponential(0.05, 400))[::-1]
+    weights = random.integers(0, 4, 400)
+    weights[-1] = 1
+    total = int(weights.sum())
+    # The tail ends between two scores, not among the copies of one.
+    share = float(np.cumsum(weights)[250] + 0.5) / total
+    weighted = fit_tail(falling, weights, comparisons=total, tail_fraction=share)
+    repeated = fitted(np.repeat(falling, weights), share, total)
+    assert astuple(weighted) == pytest.approx(astuple(repeated))
+
+
+@pytest.mark.parametrize(
+    "scores", [[], [0.5] * 24, [0.5] * 1000, list(np.linspace(0, 1, 20))], ids=len
+)
 def test_too_few_or_constant_scores_are_refused(scores: list[float]) -> None:
-    with pytest.raises(CalibrationError, match="too few for a tail"):
-        fit_tail(
-            np.asarray(scores, dtype=np.float32), u=0.3, model_sha256=MODEL_SHA256, data="none"
-        )
+    with pytest.raises(CalibrationError, match="compare more images"):
+        fitted(np.asarray(scores, dtype=np.float64), 0.9, max(len(scores), 1))
 
 
-@given(st.lists(tails, max_size=3))
-def test_file_round_trip(written: list[ImpostorTail]) -> None:
-    assert decode_tails(encode_tails(written)) == tuple(written)
+def test_scores_that_do_not_reach_down_to_the_tails_beginning_are_refused() -> None:
+    with pytest.raises(CalibrationError, match="compare more images"):
+        fitted(np.linspace(0.5, 0.9, 50), 0.1, 1_000)
 
 
-def test_fitted_tail_can_be_written() -> None:
-    scores = np.linspace(0, 1, 1000, dtype=np.float32)
-    tail = fit_tail(scores, u=0.5, model_sha256=MODEL_SHA256, data="made up")
-    assert decode_tails(encode_tails([tail])) == (tail,)
+# --------------------------------------------------------------------- impostor_tail.json
 
 
-ENTRY = json.loads(encode_tails([TAIL]))["tails"][0]
+@given(st.dictionaries(st.text(max_size=9), tails, max_size=3))
+def test_file_round_trip(written: dict[str, ImpostorTail]) -> None:
+    assert decode_tails(encode_tails(written)) == written
+
+
+ENTRY = json.loads(encode_tails({"net": TAIL}))["tails"]["net"]
+
+
+def changed(**values: object) -> str:
+    return json.dumps({"format": 2, "tails": {"net": {**ENTRY, **values}}})
+
+
+def test_unchanged_entry_is_read() -> None:
+    assert decode_tails(changed()) == {"net": TAIL}
 
 
 @pytest.mark.parametrize(
@@ -145,13 +240,18 @@ ENTRY = json.loads(encode_tails([TAIL]))["tails"][0]
         "",
         "[]",
         "{}",
+        '{"format": 1, "tails": {}}',
         '{"format": 2, "tails": []}',
-        '{"format": 1, "tails": [], "more": 1}',
-        '{"format": 1, "tails": [7]}',
-        json.dumps({"format": 1, "tails": [{**ENTRY, "u": "0.2"}]}),
-        json.dumps({"format": 1, "tails": [{**ENTRY, "comparisons": 1.5}]}),
-        json.dumps({"format": 1, "tails": [{**ENTRY, "more": 1}]}),
-        json.dumps({"format": 1, "tails": [{"u": 0.2}]}),
+        '{"format": 2, "tails": {}, "more": 1}',
+        '{"format": 2, "tails": {"net": 7}}',
+        '{"format": 2, "tails": {"net": {"best": [0.2, 0.1, 0.0]}}}',
+        changed(best="0.2"),
+        changed(best=[0.2, 0.1]),
+        changed(best=[0.2, 0.1, 0]),
+        changed(best=[0.2, 0.1, True]),
+        changed(comparisons=1.5),
+        changed(more=1),
+        changed(resampled=[7]),
         "[" * 100_000,
     ],
 )
@@ -160,8 +260,27 @@ def test_malformed_file_is_refused(content: str) -> None:
         decode_tails(content)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"best": [0.2, 0.0, 0.0]},
+        {"best": [0.2, 0.1, -0.1]},
+        {"best": [float("nan"), 0.1, 0.0]},
+        {"best": [1.0, 0.1, 0.0]},
+        {"resampled": ENTRY["resampled"][:99]},
+        {"resampled": [*ENTRY["resampled"], [0.2, float("inf"), 0.0]]},
+        {"tail_fraction": 0.0},
+        {"people": 0},
+    ],
+    ids=str,
+)
+def test_numbers_that_are_no_tail_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(CalibrationError, match="impossible numbers"):
+        decode_tails(changed(**values))
+
+
 def test_tail_is_found_by_model() -> None:
     other = replace(TAIL, model_sha256="00" * 32)
-    assert tail_for((other, TAIL), MODEL_SHA256) is TAIL
-    with pytest.raises(CalibrationError, match="run the evaluation"):
-        tail_for((other,), MODEL_SHA256)
+    assert tail_for({"a": other, "b": TAIL}, MODEL_SHA256) is TAIL
+    with pytest.raises(CalibrationError, match="familiar evaluate tail"):
+        tail_for({"a": other}, MODEL_SHA256)

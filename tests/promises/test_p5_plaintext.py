@@ -43,9 +43,10 @@ sources = KeySources(home, None, None, None)
 store = GalleryStore(home / "store", store_key(sources), withdrawn=home / "withdrawn")
 known = faces(1, seed=int(sys.argv[3]))
 code = new_code(bytes(15))
-store.add(enrolment(1, known, revocation_sha256=revocation_sha256(code)), USE, now=NOW)
+person = enrolment(1, known, revocation_sha256=revocation_sha256(code))
+store.add(person, USE, calibration=CALIBRATION, now=NOW)
 for n in range(2, 20):
-    store.add(enrolment(n, faces(3, seed=10**9 + n)), USE, now=NOW)
+    store.add(enrolment(n, faces(3, seed=10**9 + n)), USE, calibration=CALIBRATION, now=NOW)
 settings = IndexSettings(
     trees=40, min_recall=0.99, sample_count=20, sample_similarity=0.5, rows_per_search=5,
     exact_budget_ms=1.0,
