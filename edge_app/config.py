@@ -66,7 +66,7 @@ class ReplayConfig(_Section):
 class LookConfig(_Section):
     """How often and how hard the pipeline looks; see `edge_app.pipeline.Rules`."""
 
-    min_detection_score: float = 0.5
+    min_detection_score: float = 0.4
     max_detection_overlap: float = 0.3
     candidates: int = 5
     better_quality: float = 1.15
@@ -79,10 +79,16 @@ class LookConfig(_Section):
 
 class MatchConfig(_Section):
     """target_fpir: share of strangers' searches that may return anyone (P8).
+    least_gallery: how many templates a gallery's first threshold holds for: so many can be
+                   enrolled before `familiar calibrate` is due.
+    headroom:      growth, as a share of the templates enrolled, that `familiar calibrate` leaves
+                   room for.
     index: the search structure; "auto" takes what is fastest at the gallery's size.
     """
 
     target_fpir: float = 0.003
+    least_gallery: int = 25
+    headroom: float = 0.5
     index: Literal["auto", "exact", "annoy"] = "auto"
 
 
@@ -100,25 +106,33 @@ class IndexConfig(_Section):
 class EnrolmentConfig(_Section):
     """What an enrolment must reach. The limits are stricter than the device's own.
 
-    min_frames, max_frames: frames of a live capture that must be good, and at most averaged.
+    min_frames, max_frames: frames of a live capture that must be good, and at most averaged:
+                         the gain of more is small (docs/adr/0011).
+    frames_per_pose:     good frames that the guide waits for in each pose.
+    pose_timeout_s:      how long it waits, once the liveness challenge is passed.
     min_similarity:      a frame less like the others (cosine) is an outlier.
     duplicate_similarity: a frame more like a kept one adds nothing.
     relative_similarity: a new person this close to an enrolled one is worth a warning.
     same_similarity:     this close, the two could not be told apart, and it is refused.
     validity_days:       how long the consent holds unless withdrawn.
-    turn_deg, straight_deg, step_timeout_s: see `edge_app.core.liveness.LivenessRule`.
+    turn_deg, straight_deg, step_timeout_s, max_lost_s, min_relief: see
+                         `edge_app.core.liveness.LivenessRule`.
     """
 
     min_frames: int = 5
     max_frames: int = 5
+    frames_per_pose: int = 2
+    pose_timeout_s: float = 4.0
     min_similarity: float = 0.35
     duplicate_similarity: float = 0.97
-    relative_similarity: float = 0.3
-    same_similarity: float = 0.75
+    relative_similarity: float = 0.55
+    same_similarity: float = 0.7
     validity_days: int = 365
     turn_deg: float = 18.0
     straight_deg: float = 10.0
     step_timeout_s: float = 12.0
+    max_lost_s: float = 0.6
+    min_relief: float = -0.1
 
 
 class ControllerConfig(_Section):
@@ -201,13 +215,14 @@ class Config(_Section):
     scan: ScanPlan = ScanPlan(
         tile_detector="blazeface_back",
         follow_detector="blazeface_short",
-        columns=3,
-        rows=2,
-        overlap=0.25,
+        tile=0.24,
+        overlap=0.2,
+        max_tile_face=0.33,
+        min_input_px=13.0,
         tiles_per_frame=1,
         follow_margin=2.0,
         motion_luma=20,
-        motion_boost=8.0,
+        motion_boost=2.5,
     )
     tracking: TrackingLimits = TrackingLimits(
         min_overlap=0.2, max_lost_s=0.7, position_noise=0.05, acceleration_noise=4.0
@@ -224,8 +239,9 @@ class Config(_Section):
         min_brightness=30.0,
         max_brightness=230.0,
         min_contrast=12.0,
-        min_eye_luma_ratio=0.30,
-        max_lower_face_colour_distance=28.0,
+        min_under_eye_luma_ratio=0.30,
+        max_under_eye_colour_distance=45.0,
+        max_lower_face_colour_distance=45.0,
     )
     enrolment_quality: QualityLimits = QualityLimits(
         min_interocular_px=50.0,
@@ -236,11 +252,12 @@ class Config(_Section):
         min_brightness=50.0,
         max_brightness=210.0,
         min_contrast=18.0,
-        min_eye_luma_ratio=0.32,
+        min_under_eye_luma_ratio=0.45,
+        max_under_eye_colour_distance=25.0,
         max_lower_face_colour_distance=28.0,
     )
     decision: DecisionRule = DecisionRule(
-        min_agreeing_frames=3, min_agreeing_share=0.6, min_margin=0.05
+        min_agreeing_frames=3, min_agreeing_share=0.6, agreement_slack=0.1, min_margin=0.05
     )
 
 
@@ -255,7 +272,8 @@ _QUALITY_BOUNDS = {
     "min_brightness": (10, 255),
     "max_brightness": (10, 250),
     "min_contrast": (4, 100),
-    "min_eye_luma_ratio": (0.1, 1),
+    "min_under_eye_luma_ratio": (0.1, 1),
+    "max_under_eye_colour_distance": (5, 60),
     "max_lower_face_colour_distance": (5, 60),
 }
 
@@ -284,6 +302,8 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "look.encounter_gap_s": (1, 86_400),
     "look.asked_s": (1, 10),
     "match.target_fpir": (1e-7, 0.02),
+    "match.least_gallery": (1, 100_000),
+    "match.headroom": (0, 10),
     "index.trees": (1, 500),
     "index.min_recall": (0.9, 1),
     "index.sample_count": (20, 5000),
@@ -292,6 +312,8 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "index.exact_budget_ms": (0, 1000),
     "enrolment.min_frames": (2, 20),
     "enrolment.max_frames": (1, 10),
+    "enrolment.frames_per_pose": (1, 10),
+    "enrolment.pose_timeout_s": (1, 30),
     "enrolment.min_similarity": (0.2, 0.9),
     "enrolment.duplicate_similarity": (0.5, 1),
     "enrolment.relative_similarity": (0.1, 0.9),
@@ -300,6 +322,8 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "enrolment.turn_deg": (12, 30),
     "enrolment.straight_deg": (4, 11),
     "enrolment.step_timeout_s": (3, 60),
+    "enrolment.max_lost_s": (0, 1),
+    "enrolment.min_relief": (-0.2, 0.3),
     "mqtt.alert_expiry_s": (1, 86_400),
     "mqtt.max_inflight": (1, 1000),
     "mqtt.connect_timeout_s": (0.1, 120),
@@ -315,9 +339,10 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "hud.unsure_margin": (0, 0.5),
     "hud.ahead_share": (0.05, 0.9),
     "hud.max_people": (1, 3),
-    "scan.columns": (1, 8),
-    "scan.rows": (1, 6),
+    "scan.tile": (0.1, 1),
     "scan.overlap": (0, 0.5),
+    "scan.max_tile_face": (0.1, 1),
+    "scan.min_input_px": (0, 64),
     "scan.tiles_per_frame": (1, 49),
     "scan.follow_margin": (1.2, 6),
     "scan.motion_luma": (1, 255),
@@ -333,6 +358,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     **{f"enrolment_quality.{key}": bounds for key, bounds in _QUALITY_BOUNDS.items()},
     "decision.min_agreeing_frames": (3, 30),
     "decision.min_agreeing_share": (0.5, 1),
+    "decision.agreement_slack": (0, 0.15),
     "decision.min_margin": (0.01, 0.5),
 }
 """Lowest and highest value of every number. Where a bound guards a promise it is narrow:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from edge_app.core import align, attention, decode, quality
 from edge_app.core.attention import AttentionLimits
 from edge_app.core.continuity import sketch
-from edge_app.core.decide import DecisionRule, Vote, decide
-from edge_app.core.embed import unit
+from edge_app.core.decide import DecisionRule, Vote, decide, fused
+from edge_app.core.embed import comparable
 from edge_app.core.gallery import Gallery
+from edge_app.core.geometry import Transform, scaled, smoothed
 from edge_app.core.match import match
 from edge_app.core.quality import QualityLimits
 from edge_app.core.scan import Region, Scanner, ScanPlan
@@ -40,8 +41,15 @@ from edge_app.records import (
     Rejection,
 )
 
-_PATIENCE = 3
+_PATIENCE = 5
 """How many times the least number of votes a torn tracklet may take before it is settled."""
+
+_SURE = 0.9
+"""FaceMesh's presence from which a first look is enough; 99 of 100 faces wider than 60 px."""
+
+_WIDER, _SOFTER_PX = 1.2, 3.0
+"""How much wider a second look is, and by how many pixels of the crop it is smoothed: these win
+back four of five small faces and no more non-faces than they reject (docs/adr/0003)."""
 
 _MAX_VOTES = 30
 """Who stays in view for hours is judged by the latest votes."""
@@ -60,7 +68,7 @@ class Rules:
     look_interval_s:      least time between two close looks (mesh and quality) at one face.
     min_continuity:       correlation of successive sketches of a face (core/continuity.py)
                           below which it may be another person's.
-    min_coherence:        cosine between successive embeddings of one tracklet below which it
+    min_coherence:        score between successive embeddings of one tracklet below which it
                           has changed hands and its votes are void.
     encounter_gap_s:      the cool-down: an encounter ends when the person was not recognised
                           for this long; each encounter gives one sighting.
@@ -123,11 +131,13 @@ class FrameResult:
 class _Tracklet:
     """What is known of one tracked face. Dies with its track.
 
+    candidates: of the votes' fused probe.
     gated:    its last look ended in a rejection; it carries no name until it passes again.
     doubtful: that rejection said it is no face; it is not worth following from frame to frame.
     """
 
     votes: list[Vote] = field(default_factory=list)
+    candidates: tuple[Candidate, ...] = field(default=(), repr=False)
     best_quality: float = 0.0
     last_look_s: float = float("-inf")
     first_vote_s: float = float("-inf")
@@ -193,7 +203,9 @@ class Pipeline:
     def detect_in(self, image: ImageBgr, region: Region) -> list[Detection]:
         """The faces in one region of a frame."""
         geometry = decode.GEOMETRIES[region.detector]
-        tensor, scale = decode.network_input(image, region.box_px, geometry.input_px)
+        tensor, scale = decode.network_input(
+            image, region.box_px, geometry.input_px, brightened=region.brightened
+        )
         regressors, logits = self._models.detectors[region.detector](tensor)
         return decode.decode(
             regressors,
@@ -202,6 +214,8 @@ class Pipeline:
             region=region.box_px,
             scale=scale,
             min_score=self._rules.min_detection_score,
+            min_width_px=region.min_width_px,
+            max_width_px=region.max_width_px,
         )
 
     def detect_whole(self, image: ImageBgr) -> list[Detection]:
@@ -269,6 +283,8 @@ class Pipeline:
         self._stopwatch.lap("embed")
         candidates = match(probe, gallery, now, self._rules.candidates)
         _vote(tracklet, probe, candidates, self._rules.min_coherence)
+        whole = replace(probe, embedding=fused(tracklet.votes))
+        tracklet.candidates = match(whole, gallery, now, self._rules.candidates)
         self._stopwatch.lap("match")
         return None
 
@@ -278,14 +294,25 @@ class Pipeline:
         return align.aligned_face(image, mesh), mesh
 
     def mesh(self, image: ImageBgr, detection: Detection) -> FaceMesh:
-        """The 468 points of a detected face, in frame pixels."""
-        tensor, transform = align.mesh_crop(image, detection)
+        """The 468 points of a detected face, in frame pixels.
+
+        A second look decides where the first leaves doubt: the detectors draw small faces too
+        narrow, and noise both hides faces from FaceMesh and shows it some that are none.
+        """
+        mesh = self._fit_mesh(*align.mesh_crop(image, detection))
+        if mesh.presence >= _SURE:
+            return mesh
+        wider = replace(detection, box_px=scaled(detection.box_px, _WIDER))
+        tensor, transform = align.mesh_crop(image, wider)
+        return self._fit_mesh(smoothed(tensor, _SOFTER_PX), transform)
+
+    def _fit_mesh(self, tensor: Float32Array, transform: Transform) -> FaceMesh:
         points, presence = self._models.mesh(tensor)
         return align.decode_mesh(points, presence, transform)
 
     def embed(self, face: ImageBgr) -> Float32Array:
-        """The unit-length embedding, shape (dim,), of an aligned face."""
-        return unit(self._models.embedder(align.embedder_input(face))[0])
+        """The comparable vector, shape (dim,), of an aligned face."""
+        return comparable(self._models.embedder(align.embedder_input(face))[0])
 
     def _worth_embedding(
         self, tracklet: _Tracklet, face: ImageBgr, measured: Quality, threshold: float
@@ -298,7 +325,7 @@ class Pipeline:
         rule = self._rules.decision
         last, tracklet.last_sketch = tracklet.last_sketch, sketch(face)
         changed = last is None or float(last @ tracklet.last_sketch) < self._rules.min_continuity
-        decision = decide(tracklet.votes, threshold, rule)
+        decision = decide(tracklet.votes, tracklet.candidates, threshold, rule)
         torn = decision.outcome is Outcome.NOBODY and decision.agreeing_frames > 0
         wanted = rule.min_agreeing_frames * (_PATIENCE if torn else 1)
         too_few = len(tracklet.votes) < wanted
@@ -314,7 +341,7 @@ class Pipeline:
             if tracklet is None or tracklet.gated or not tracklet.votes:
                 continue
             threshold = gallery.calibration.threshold
-            decision = decide(tracklet.votes, threshold, self._rules.decision)
+            decision = decide(tracklet.votes, tracklet.candidates, threshold, self._rules.decision)
             candidate = decision.candidate
             if decision.outcome is not Outcome.MATCH or candidate is None:
                 continue
@@ -345,7 +372,8 @@ def _vote(
         tracklet.first_vote_s = probe.time_s
     tracklet.last_embedding = probe.embedding
     # Squared, so that one good frame outweighs several poor ones of the same face.
-    tracklet.votes.append(Vote(max(probe.quality.score, 1e-3) ** 2, candidates))
+    weight = max(probe.quality.score, 1e-3) ** 2
+    tracklet.votes.append(Vote(weight, probe.embedding, candidates))
     del tracklet.votes[:-_MAX_VOTES]
     tracklet.best_quality = max(tracklet.best_quality, probe.quality.score)
 

@@ -16,7 +16,15 @@ from edge_app.app import load_models, make_rules
 from edge_app.config import Config, make_config
 from edge_app.core.gallery import Gallery
 from edge_app.pipeline import FrameResult, Pipeline, Rules, State
-from edge_app.records import Float32Array, Frame, FrameOrigin, Rejection
+from edge_app.records import (
+    Box,
+    Detection,
+    Float32Array,
+    Frame,
+    FrameOrigin,
+    Landmarks,
+    Rejection,
+)
 from tests.people import NOW, enrolment, gallery_of
 from tests.scenes import Cast, scene_camera
 
@@ -203,3 +211,46 @@ def test_asking_lets_the_wearer_look_further(watch: Watch, cast: Cast, config: C
     asked = watch(camera, rules=rules, before=ask)
     assert len(asked.sightings_s) == 1
     assert asked.sightings_s[0] > 1.0
+
+
+class ScriptedMesh:
+    """A FaceMesh that answers with one presence after the other."""
+
+    name, sha256 = "facemesh", "0" * 64
+
+    def __init__(self, *presence: float) -> None:
+        self.presence = list(presence)
+        self.seen: list[Float32Array] = []
+
+    def __call__(self, tensor: Float32Array) -> tuple[Float32Array, ...]:
+        self.seen.append(tensor)
+        share = self.presence.pop(0)
+        logit = np.log(share / (1 - share))
+        return np.zeros((1, 1404), np.float32), np.full((1, 1), logit, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("answers", "presence"), [((0.95,), 0.95), ((0.6, 0.3), 0.3), ((0.02, 0.8), 0.8)]
+)
+def test_a_second_look_decides_where_the_first_leaves_doubt(
+    config: Config, answers: tuple[float, ...], presence: float
+) -> None:
+    mesh = ScriptedMesh(*answers)
+    pipeline = Pipeline(
+        make_rules(config), replace(load_models(config), mesh=mesh), NullStopwatch()
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3)).astype(np.uint8)
+    points = np.array([(90, 95), (110, 95)] + [(100, 100)] * 4, np.float32)
+    found = Detection(Box(80, 80, 120, 120), Landmarks(points), 0.9)
+    assert pipeline.mesh(noise, found).presence == pytest.approx(presence, abs=1e-5)
+    assert mesh.presence == []
+    if len(answers) == 2:
+        first, second = mesh.seen
+        assert second.shape == first.shape
+        assert second.std() < first.std() / 2  # smoothed
+
+
+def test_a_track_of_nothing_is_not_multiplied(watch: Watch) -> None:
+    """Noise around a followed place must not be taken for more and more faces."""
+    run = watch(scene_camera(1.5))
+    assert run.state.faces_detected <= 5

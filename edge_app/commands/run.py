@@ -165,8 +165,10 @@ def _why_nobody(result: RunSummary, config: Config, *, lossless: bool) -> str:
         return ""
     if not result.faces_detected:
         return "Nobody was recognised: no face was found in any frame."
-    if not result.faces_embedded and len(result.rejections) == 1:
-        (reason,) = result.rejections
+    # What is no face says nothing about the faces, unless there was nothing else.
+    reasons = [r for r in result.rejections if r != Rejection.NOT_A_FACE] or [*result.rejections]
+    if not result.faces_embedded and len(reasons) == 1:
+        (reason,) = reasons
         said, remedy = reason.replace("_", " "), _REMEDIES[Rejection(reason)]
         return f"Nobody was recognised: every face was rejected as {said}; {remedy}."
     if not lossless and result.fps * gap_s < 1:

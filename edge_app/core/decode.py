@@ -7,6 +7,7 @@ the input square: centre x, centre y, width, height, then six keypoints x, y.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -45,8 +46,23 @@ GEOMETRIES = {
 }
 
 
-def network_input(image: ImageBgr, region: Box, input_px: int) -> tuple[Float32Array, float]:
+_LUMA_STEP_PX = 4
+"""Every fourth pixel of the input, each way, is enough to know how bright a region is."""
+
+_DARKEST, _BRIGHTEST = 0.005, 0.995
+"""Shares of a region's pixels that may become all black and all white."""
+
+_MAX_GAIN = 4.0
+"""Beyond this, the noise of a dark sensor is all that is left to see."""
+
+
+def network_input(
+    image: ImageBgr, region: Box, input_px: int, *, brightened: bool
+) -> tuple[Float32Array, float]:
     """The region, scaled to fit the input square from its top left corner, rest black.
+
+    brightened: its darkest and brightest pixels become black and white, as far as a gain of
+    4 goes: a camera exposes for the whole frame, not for its corners.
 
     Returns (tensor, scale): tensor float32 (1, input_px, input_px, 3), RGB in -1 to 1;
     scale in input pixels per frame pixel. The region must lie inside the image.
@@ -58,9 +74,18 @@ def network_input(image: ImageBgr, region: Box, input_px: int) -> tuple[Float32A
     shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(image[y0:y1, x0:x1], (width, height), interpolation=shrink)
     tensor = np.full((1, input_px, input_px, 3), -1.0, dtype=np.float32)
-    np.multiply(small[:, :, ::-1], np.float32(1 / 127.5), out=tensor[0, :height, :width])
-    tensor[0, :height, :width] -= 1.0
+    luma = small[::_LUMA_STEP_PX, ::_LUMA_STEP_PX, 1]
+    darkest, brightest = np.quantile(luma, (_DARKEST, _BRIGHTEST)) if brightened else (0, 255)
+    tensor[0, :height, :width] = cv2.LUT(small, _levels(darkest, brightest))[:, :, ::-1]
     return tensor, scale
+
+
+def _levels(darkest: float, brightest: float) -> Float32Array:
+    """A table, shape (256,), that takes these pixel values, if not too near, to -1 and 1."""
+    gain = min(255 / max(brightest - darkest, 1.0), _MAX_GAIN)
+    return np.asarray(
+        np.clip((np.arange(256) - darkest) * gain, 0, 255) / 127.5 - 1, dtype=np.float32
+    )
 
 
 def decode(
@@ -71,16 +96,20 @@ def decode(
     region: Box,
     scale: float,
     min_score: float,
+    min_width_px: float,
+    max_width_px: float,
 ) -> list[Detection]:
     """Detections above `min_score`, in frame pixels, not yet suppressed.
 
-    regressors: (1, n, 16); logits: (1, n, 1); region and scale as given to `network_input`.
+    min_width_px, max_width_px: the widths of boxes to keep, in frame pixels.
     """
     scores_logit = logits.reshape(-1)
-    keep = np.flatnonzero(scores_logit > np.log(min_score / (1 - min_score)))
-    if keep.size == 0:
-        return []
-    values = regressors.reshape(-1, 16)[keep]
+    values = regressors.reshape(-1, 16)
+    certain = scores_logit > np.log(min_score / (1 - min_score))
+    widths_px = values[:, 2] / scale
+    fitting = (widths_px >= min_width_px) & (widths_px <= max_width_px)
+    keep = np.flatnonzero(certain & fitting)
+    values = values[keep]
     origin = np.array([round(region.x0), round(region.y0)], dtype=np.float32)
     anchors_px = geometry.anchors[keep] * geometry.input_px
     centres = (values[:, 0:2] + anchors_px) / scale + origin
@@ -107,14 +136,15 @@ def suppress(detections: list[Detection], max_overlap: float) -> list[Detection]
     remaining = sorted(detections, key=lambda d: d.score, reverse=True)
     blended = []
     while remaining:
-        best = remaining[0]
-        same = [d for d in remaining if _same_face(best.box_px, d.box_px, max_overlap)]
-        remaining = [d for d in remaining if not _same_face(best.box_px, d.box_px, max_overlap)]
+        best, *others = remaining
+        same = [d for d in others if same_face(best.box_px, d.box_px, max_overlap)]
+        remaining = [d for d in others if not same_face(best.box_px, d.box_px, max_overlap)]
         blended.append(_blend(best, same))
     return blended
 
 
-def _same_face(a: Box, b: Box, max_overlap: float) -> bool:
+def same_face(a: Box, b: Box, max_overlap: float) -> bool:
+    """Whether two boxes overlap by more than `max_overlap`, or one lies mostly in the other."""
     if intersection_over_union(a, b) > max_overlap:
         return True
     width = min(a.x1, b.x1) - max(a.x0, b.x0)
@@ -125,7 +155,7 @@ def _same_face(a: Box, b: Box, max_overlap: float) -> bool:
 
 def _blend(best: Detection, same: list[Detection]) -> Detection:
     # A truncated box at a tile's edge would drag the blend; only like-sized boxes vote.
-    voters = [d for d in same if intersection_over_union(d.box_px, best.box_px) > 0.5] or [best]
+    voters = [best, *(d for d in same if intersection_over_union(d.box_px, best.box_px) > 0.5)]
     weights = np.array([d.score for d in voters], dtype=np.float32)
     weights /= weights.sum()
     corners = np.array([(d.box_px.x0, d.box_px.y0, d.box_px.x1, d.box_px.y1) for d in voters])
@@ -137,17 +167,17 @@ def _blend(best: Detection, same: list[Detection]) -> Detection:
     )
 
 
-def tiles(
-    width_px: int, height_px: int, columns: int, rows: int, overlap: float
-) -> tuple[Box, ...]:
-    """Covers a frame with columns x rows equal boxes that overlap by a share of their side."""
+def tiles(width_px: int, height_px: int, side_px: float, overlap: float) -> tuple[Box, ...]:
+    """Covers a frame with as few squares as will do, evenly spread.
 
-    def spans(length: int, count: int) -> list[tuple[float, float]]:
-        side = length / (1 + (count - 1) * (1 - overlap))
-        return [(i * side * (1 - overlap), i * side * (1 - overlap) + side) for i in range(count)]
+    overlap: least share of its side that a square has in common with its neighbour. A frame
+    that is narrower than a square cuts it off.
+    """
 
-    return tuple(
-        Box(x0, y0, x1, y1)
-        for y0, y1 in spans(height_px, rows)
-        for x0, x1 in spans(width_px, columns)
-    )
+    def spans(length: int) -> list[tuple[float, float]]:
+        side = min(side_px, float(length))
+        count = 1 + math.ceil((length - side) / (side_px * (1 - overlap)))
+        step = (length - side) / max(count - 1, 1)
+        return [(i * step, i * step + side) for i in range(count)]
+
+    return tuple(Box(x0, y0, x1, y1) for y0, y1 in spans(height_px) for x0, x1 in spans(width_px))

@@ -38,6 +38,23 @@ def clip(box: Box, width_px: int, height_px: int) -> Box:
     return Box(x0, y0, x1, y1)
 
 
+def scaled(box: Box, factor: float) -> Box:
+    """The box, grown or shrunk about its centre."""
+    (cx, cy), half_width, half_height = box.centre, box.width / 2, box.height / 2
+    return Box(
+        cx - half_width * factor,
+        cy - half_height * factor,
+        cx + half_width * factor,
+        cy + half_height * factor,
+    )
+
+
+def around(points_px: Float32Array) -> Box:
+    """The smallest box that holds all points, shape (n, 2), n >= 1."""
+    (x0, y0), (x1, y1) = points_px.min(axis=0), points_px.max(axis=0)
+    return Box(float(x0), float(y0), float(x1), float(y1))
+
+
 def inside_polygon(point: tuple[float, float], polygon: Sequence[tuple[float, float]]) -> bool:
     """Whether a point lies in a polygon (even-odd rule); an empty polygon holds nothing."""
     if len(polygon) < 3:
@@ -129,6 +146,11 @@ def warp_crop(image: ImageBgr, matrix: Transform, size_px: int) -> ImageBgr:
     onto_crop[:, :2] = matrix[:, :2] / ratio
     onto_crop[:, 2] = matrix[:, 2] + matrix[:, :2] @ np.array([x0, y0])
     return _sample(np.asarray(small, dtype=np.uint8), onto_crop, size_px)
+
+
+def smoothed(tensor: Float32Array, sigma_px: float) -> Float32Array:
+    """A network input, shape (1, height, width, channels), after a Gaussian blur."""
+    return np.asarray(cv2.GaussianBlur(tensor[0], (0, 0), sigma_px), np.float32)[None]
 
 
 def _sample(image: ImageBgr, matrix: Transform, size_px: int) -> ImageBgr:

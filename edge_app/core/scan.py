@@ -1,6 +1,6 @@
 """Where to look in this frame: around known faces always, elsewhere a part at a time.
 
-A 60 px face needs the 256 px detector on a third of the frame's width, so the frame is cut
+A 40 px face needs the 256 px detector on a quarter of the frame's width, so the frame is cut
 into overlapping tiles. All are searched in the first frame; after that only the few that
 moved or have waited longest (the measurements are in docs/adr/0003-detector.md).
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.core.decode import tiles
+from edge_app.core.decode import GEOMETRIES, tiles
 from edge_app.core.geometry import clip
 from edge_app.records import Box, ImageBgr
 
@@ -24,10 +24,18 @@ _FULL_MOTION_SHARE = 0.02
 """A 100 px face that moves changes this share of a tile; more is not more urgent."""
 
 
+_LEAST_CHANGE = 0.5
+"""No face halves its width between two frames; what does is not the one that is followed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScanPlan:
     """tile_detector, follow_detector: model names; see `decode.GEOMETRIES`.
-    columns, rows, overlap: the tiling; overlap is a share of a tile's side.
+    tile:             side of a square tile, as a share of the frame's longer side.
+    overlap:          least share of its side that a tile has in common with its neighbour.
+    max_tile_face:    widest face to take from a tile, as a share of its side: of a wider one it
+                      may see a part and call it a face. The whole frame is there for those.
+    min_input_px:     narrowest face, on a detector's input, that it is trusted with.
     tiles_per_frame:  how many regions to search in each frame after the first.
     follow_margin:    side of the region around a known face, in face widths.
     motion_luma:      change of a pixel (0 to 255) that counts as movement.
@@ -36,9 +44,10 @@ class ScanPlan:
 
     tile_detector: str
     follow_detector: str
-    columns: int
-    rows: int
+    tile: float
     overlap: float
+    max_tile_face: float
+    min_input_px: float
     tiles_per_frame: int
     follow_margin: float
     motion_luma: int
@@ -47,10 +56,19 @@ class ScanPlan:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of the frame to search, and the detector to search it with."""
+    """A part of the frame to search, and the detector to search it with.
+
+    min_width_px, max_width_px: of the faces to look for, in frame pixels. Narrower ones are
+        left to a region that enlarges them more, wider ones to one that shows more of them.
+    brightened: its light is stretched to the whole range first, which shows a network faces in
+        the dark corners of a frame. The short range one needs no help, and then sees ghosts.
+    """
 
     box_px: Box
     detector: str
+    min_width_px: float = 0.0
+    max_width_px: float = float("inf")
+    brightened: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -85,10 +103,20 @@ class Scanner:
 
     def _start(self, width: int, height: int) -> None:
         plan = self.plan
-        boxes = tiles(width, height, plan.columns, plan.rows, plan.overlap)
-        # A face larger than a tile is only whole in the whole frame.
-        whole = Region(Box(0, 0, width, height), plan.follow_detector)
-        self._tiles = (*(Region(box, plan.tile_detector) for box in boxes), whole)
+        input_px = GEOMETRIES[plan.tile_detector].input_px
+        # Enlarging shows a network nothing new.
+        side_px = max(plan.tile * max(width, height), input_px)
+        whole = Box(0, 0, width, height)
+        self._tiles = tuple(
+            Region(
+                box,
+                plan.tile_detector,
+                plan.min_input_px * max(box.width, box.height) / input_px,
+                float("inf") if box == whole else plan.max_tile_face * side_px,
+                brightened=True,
+            )
+            for box in dict.fromkeys((*tiles(width, height, side_px, plan.overlap), whole))
+        )
         self._age_frames = np.zeros(len(self._tiles), np.float32)
         self._size = (width, height)
 
@@ -119,4 +147,4 @@ def follow_region(box_px: Box, width: int, height: int, plan: ScanPlan) -> Regio
     inside = clip(Box(cx - half, cy - half, cx + half, cy + half), width, height)
     if inside.width < 2 or inside.height < 2:
         return None
-    return Region(inside, plan.follow_detector)
+    return Region(inside, plan.follow_detector, _LEAST_CHANGE * box_px.width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -11,8 +11,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from edge_app.core.decode import suppress
-from edge_app.core.scan import Region, ScanPlan
+from edge_app.core.decode import same_face, suppress
+from edge_app.core.embed import average
+from edge_app.core.geometry import around
+from edge_app.core.scan import Region, Scanner, ScanPlan
 from edge_app.evaluation.files import read_picture
 from edge_app.ports import TensorModel
 from edge_app.records import Box, Detection, FaceMesh, Float32Array, ImageBgr
@@ -54,13 +56,18 @@ class FaceReading:
     mesh: FaceMesh
     face: ImageBgr = field(repr=False)
 
+    @property
+    def box_px(self) -> Box:
+        """Around the mesh, which follows a face more closely than a detector's box."""
+        return around(self.mesh.points_px[:, :2])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceTable:
     """What was read from a folder of pictures.
 
     names:       pictures in which a face was found.
-    embeddings:  shape (len(names), dim), float32, unit length.
+    embeddings:  shape (len(names), dim), float32.
     no_face:     pictures in which none was found.
     undecodable: files that are no picture.
     """
@@ -97,26 +104,53 @@ class FaceReader:
         whole = Box(0, 0, width, height)
         for detector in (self._rules.scan.follow_detector, self._rules.scan.tile_detector):
             found = self._pipeline.detect_in(image, Region(whole, detector))
-            faces = self._confirmed(image, suppress(found, self._rules.max_detection_overlap))
+            faces = self.confirmed(image, suppress(found, self._rules.max_detection_overlap))
             if faces:
                 cx, cy = whole.centre
                 return min(faces, key=lambda f: _distance(f.detection.box_px, cx, cy))
         return None
 
+    def detections(self, image: ImageBgr) -> list[Detection]:
+        """What the scan of a device's first frame takes for faces; best first."""
+        return self._pipeline.detect_whole(image)
+
     def scene(self, image: ImageBgr) -> list[FaceReading]:
         """Every face of a frame, found by the scan of a device's first frame; best first."""
-        return self._confirmed(image, self._pipeline.detect_whole(image))
+        return self.confirmed(image, self.detections(image))
+
+    def arrival(self, frames: Iterable[ImageBgr]) -> Iterator[list[FaceReading]]:
+        """The faces that a running device finds in each of the frames after the first."""
+        scanner = Scanner(self._rules.scan)
+        for number, image in enumerate(frames):
+            regions = scanner.regions(image, ())
+            if number == 0:
+                continue
+            found: list[Detection] = []
+            for region in regions:
+                found += self._pipeline.detect_in(image, region)
+            yield self.confirmed(image, suppress(found, self._rules.max_detection_overlap))
 
     def embed(self, reading: FaceReading) -> Float32Array:
-        """The unit-length embedding, shape (dim,)."""
+        """The embedding of a face that is searched for, shape (dim,)."""
         return self._pipeline.embed(reading.face)
 
-    def _confirmed(self, image: ImageBgr, detections: Sequence[Detection]) -> list[FaceReading]:
-        readings = []
+    def embed_for_template(self, reading: FaceReading) -> Float32Array:
+        """The same of a face that is enrolled: with its mirror image, as the station takes it."""
+        mirrored = np.ascontiguousarray(reading.face[:, ::-1])
+        return average(np.stack([self.embed(reading), self._pipeline.embed(mirrored)]))
+
+    def confirmed(self, image: ImageBgr, detections: Sequence[Detection]) -> list[FaceReading]:
+        """The detections that FaceMesh calls a face, each face once."""
+        readings: list[FaceReading] = []
         for detection in detections:
             face, mesh = self._pipeline.aligned(image, detection)
-            if mesh.presence >= self._rules.min_presence:
-                readings.append(FaceReading(detection, mesh, face))
+            reading = FaceReading(detection, mesh, face)
+            again = any(
+                same_face(reading.box_px, other.box_px, self._rules.max_detection_overlap)
+                for other in readings
+            )
+            if mesh.presence >= self._rules.min_presence and not again:
+                readings.append(reading)
         return readings
 
 
@@ -124,8 +158,12 @@ def _distance(box: Box, x: float, y: float) -> float:
     return float(np.hypot(box.centre[0] - x, box.centre[1] - y))
 
 
-def read_faces(reader: FaceReader, folder: Path, names: Sequence[str]) -> FaceTable:
+def read_faces(
+    reader: FaceReader, folder: Path, names: Sequence[str], *, enrolled: Collection[str] = ()
+) -> FaceTable:
     """Embeds the portrait in each named picture of a folder.
+
+    enrolled: those among them that become templates.
 
     Raises:
         MediaError: a file cannot be read.
@@ -144,11 +182,17 @@ def read_faces(reader: FaceReader, folder: Path, names: Sequence[str]) -> FaceTa
             no_face.append(name)
             continue
         found.append(name)
-        embeddings.append(reader.embed(reading))
+        embed = reader.embed_for_template if name in enrolled else reader.embed
+        embeddings.append(embed(reading))
     table = np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32)
     return FaceTable(tuple(found), table, tuple(no_face), tuple(undecodable))
 
 
-def with_progress(items: Sequence[_Item], what: str) -> Iterable[_Item]:
-    """The items, with a progress bar and the time left on standard error."""
-    return track(items, description=what, console=Console(stderr=True))
+def with_progress(
+    items: Iterable[_Item], what: str, *, total: int | None = None
+) -> Iterable[_Item]:
+    """The items, with a progress bar and the time left on standard error.
+
+    total: how many they are, if they cannot say.
+    """
+    return track(items, description=what, total=total, console=Console(stderr=True))

@@ -1,8 +1,9 @@
 """Open-set identification: enrolled people among strangers.
 
 People with more than K pictures are enrolled with their first K, in file-name order, and their
-other pictures are mated probes; people with one picture are non-mated probes. A mated probe is
-missed unless its own person comes first and reaches the threshold.
+other pictures are mated probes; people with one picture are non-mated probes. A person's enrolled
+pictures are averaged into one template, as the device does. A mated probe is missed unless its own
+person comes first and reaches the threshold.
 """
 
 from __future__ import annotations
@@ -10,41 +11,32 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.core.embed import unit
-from edge_app.errors import ConfigError
+from edge_app.core.embed import average
+from edge_app.errors import CalibrationError, ConfigError
 from edge_app.evaluation.faces import FaceReader, FaceTable, read_faces
 from edge_app.evaluation.files import identity_of, list_pictures, read_excluded, write_json
 from edge_app.evaluation.measures import (
     NO_SCORE,
     RESAMPLES,
+    Calibrate,
     Float64Array,
     Interval,
     OperatingPoint,
     bootstrap_miss_rates,
     operating_point,
     percentile_interval,
+    wilson_interval,
 )
+from edge_app.records import Calibration
 
 FPIRS: Final = (0.01, 0.003)
 _SEED: Final = 1
-
-
-class Fusion(StrEnum):
-    """What becomes of a person's enrolled pictures.
-
-    EACH: every one is a template, and the best counts. MEAN: the mean of their embeddings,
-    scaled to length one, is the person's only template.
-    """
-
-    EACH = "each"
-    MEAN = "mean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +48,20 @@ class Split:
     non_mated: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What was measured at the threshold that a device with this gallery would use.
+
+    fnir, fpir: shares of the mated probes missed, and of the non-mated ones that return anyone.
+    """
+
+    calibration: Calibration
+    fnir: float
+    fnir_ci95: Interval
+    fpir: float
+    fpir_ci95: Interval
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class IdentificationResult:
     """Every search's outcome, and what follows from them.
@@ -64,12 +70,12 @@ class IdentificationResult:
     non_mated:    shape (non-mated,): best score of anyone.
     nearest:      shape (non-mated,): who that was, an index into `people`.
     points:       one per FPIR of `FPIRS`; misses_ci95 are their intervals.
+    calibrated:   None if the device would refuse to start with a gallery of this size.
     """
 
     embedder: str
     model_sha256: str
     enrol_images: int
-    fusion: Fusion
     split: Split = field(repr=False)
     people: tuple[str, ...] = field(repr=False)
     own: Float64Array = field(repr=False)
@@ -80,6 +86,7 @@ class IdentificationResult:
     rank1_ci95: Interval
     points: tuple[OperatingPoint, ...]
     misses_ci95: tuple[Interval, ...]
+    calibrated: Calibrated | None
 
     @property
     def returned(self) -> Float64Array:
@@ -102,12 +109,11 @@ class IdentificationResult:
         return {
             "measure": "identification",
             "protocol": "open set; people with more than K pictures enrolled with the first K "
-            "in file-name order, their others mated; people with one picture non-mated; "
-            "intervals: bootstrap over people, gallery fixed",
+            "in file-name order, averaged, their others mated; people with one picture non-mated; "
+            "intervals: bootstrap over people, gallery fixed; of the measured FPIR: Wilson",
             "embedder": self.embedder,
             "model_sha256": self.model_sha256,
             "enrol_images": self.enrol_images,
-            "fusion": self.fusion.value,
             "gallery": len(self.people),
             "mated": int(self.own.size),
             "non_mated": int(self.non_mated.size),
@@ -119,7 +125,20 @@ class IdentificationResult:
                 k: list(ci) for k, ci in zip(keys, self.misses_ci95, strict=True)
             },
             "threshold_at_fpir": {k: p.threshold for k, p in zip(keys, self.points, strict=True)},
+            "calibrated": None if self.calibrated is None else _calibrated_json(self.calibrated),
         }
+
+
+def _calibrated_json(calibrated: Calibrated) -> dict[str, Any]:
+    return {
+        "threshold": calibrated.calibration.threshold,
+        "target_fpir": calibrated.calibration.target_fpir,
+        "comparisons": calibrated.calibration.max_templates,
+        "fnir": calibrated.fnir,
+        "fnir_ci95": list(calibrated.fnir_ci95),
+        "fpir": calibrated.fpir,
+        "fpir_ci95": list(calibrated.fpir_ci95),
+    }
 
 
 def split(names: Collection[str], enrol_images: int) -> Split:
@@ -152,15 +171,15 @@ def identify(
     parts: Split,
     *,
     enrol_images: int,
-    fusion: Fusion,
     embedder: str,
     model_sha256: str,
+    calibrate: Calibrate,
 ) -> IdentificationResult:
     """Searches every probe. A picture without a face makes a miss, never a false alarm."""
     people = tuple(parts.gallery)
     row = {name: i for i, name in enumerate(table.names)}
-    mated = _searches(table, row, parts, parts.mated, fusion)
-    non_mated = _searches(table, row, parts, parts.non_mated, fusion)
+    mated = _searches(table, row, parts, parts.mated)
+    non_mated = _searches(table, row, parts, parts.non_mated)
     person = _persons(parts, people)
     probe = np.arange(person.size)
     own = mated[probe, person]
@@ -171,15 +190,11 @@ def identify(
     misses = bootstrap_miss_rates(
         found, person, best, np.array(FPIRS), resamples=RESAMPLES, seed=_SEED
     )
-    # No non-mated score can pass this one, so what is missed then is missed by rank alone.
-    by_rank = bootstrap_miss_rates(
-        found, person, np.array([NO_SCORE]), np.array([0.0]), resamples=RESAMPLES, seed=_SEED
-    )
+    missed_by_rank = _misses_below(np.nextafter(NO_SCORE, 0.0), found, person)
     return IdentificationResult(
         embedder=embedder,
         model_sha256=model_sha256,
         enrol_images=enrol_images,
-        fusion=fusion,
         split=parts,
         people=people,
         own=own,
@@ -187,10 +202,41 @@ def identify(
         non_mated=best,
         nearest=non_mated.argmax(axis=1),
         unread=table.unread,
-        rank1_ci95=percentile_interval(1 - by_rank[:, 0]),
+        rank1_ci95=percentile_interval(1 - missed_by_rank),
         points=tuple(operating_point(found, best, fpir) for fpir in FPIRS),
         misses_ci95=tuple(percentile_interval(column) for column in misses.T),
+        calibrated=_calibrated(found, person, best, calibrate, len(people)),
     )
+
+
+def _calibrated(
+    found: Float64Array,
+    person: NDArray[np.int64],
+    non_mated: Float64Array,
+    calibrate: Calibrate,
+    people: int,
+) -> Calibrated | None:
+    try:
+        calibration = calibrate(people)
+    except CalibrationError:
+        return None
+    false = int((non_mated >= calibration.threshold).sum())
+    return Calibrated(
+        calibration,
+        fnir=float(np.mean(found < calibration.threshold)),
+        fnir_ci95=percentile_interval(_misses_below(calibration.threshold, found, person)),
+        fpir=false / non_mated.size,
+        fpir_ci95=wilson_interval(false, non_mated.size),
+    )
+
+
+def _misses_below(threshold: float, found: Float64Array, person: NDArray[np.int64]) -> Float64Array:
+    """Shares missed at a fixed threshold in bootstrap resamples of people: shape (resamples,)."""
+    highest_that_fails = np.array([np.nextafter(threshold, -np.inf)])
+    misses = bootstrap_miss_rates(
+        found, person, highest_that_fails, np.array([0.0]), resamples=RESAMPLES, seed=_SEED
+    )
+    return misses[:, 0]
 
 
 def _persons(parts: Split, people: Sequence[str]) -> NDArray[np.int64]:
@@ -199,9 +245,9 @@ def _persons(parts: Split, people: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _searches(
-    table: FaceTable, row: Mapping[str, int], parts: Split, probes: Sequence[str], fusion: Fusion
+    table: FaceTable, row: Mapping[str, int], parts: Split, probes: Sequence[str]
 ) -> Float64Array:
-    """Scores of probes against people, shape (probes, people): the best of their templates."""
+    """Scores of probes against people, shape (probes, people)."""
     scores = np.full((len(probes), len(parts.gallery)), NO_SCORE)
     read = [i for i, name in enumerate(probes) if name in row]
     if not read:
@@ -210,10 +256,7 @@ def _searches(
     for column, pictures in enumerate(parts.gallery.values()):
         enrolled = [row[name] for name in pictures if name in row]
         if enrolled:
-            templates = table.embeddings[enrolled]
-            if fusion is Fusion.MEAN:
-                templates = unit(templates.mean(axis=0))[None]
-            scores[read, column] = (searched @ templates.T).max(axis=1)
+            scores[read, column] = searched @ average(table.embeddings[enrolled])
     return scores
 
 
@@ -223,7 +266,7 @@ def run(
     images: Path,
     exclude: Path | None,
     enrol_images: int,
-    fusion: Fusion,
+    calibrate: Calibrate,
     json_out: Path,
 ) -> IdentificationResult:
     """`familiar evaluate identification`: reads, searches, writes the JSON.
@@ -236,14 +279,15 @@ def run(
     excluded = read_excluded(exclude) if exclude else frozenset()
     parts = split(set(list_pictures(images)) - excluded, enrol_images)
     enrolled = [name for pictures in parts.gallery.values() for name in pictures]
-    table = read_faces(reader, images, [*enrolled, *parts.mated, *parts.non_mated])
+    names = [*enrolled, *parts.mated, *parts.non_mated]
+    table = read_faces(reader, images, names, enrolled=frozenset(enrolled))
     result = identify(
         table,
         parts,
         enrol_images=enrol_images,
-        fusion=fusion,
         embedder=reader.embedder_name,
         model_sha256=reader.embedder_sha256,
+        calibrate=calibrate,
     )
     write_json(json_out, result.to_json())
     return result

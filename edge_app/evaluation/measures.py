@@ -8,14 +8,20 @@ above the threshold.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.records import Calibration
+
 Float64Array = NDArray[np.float64]
 Interval = tuple[float, float]
+
+Calibrate = Callable[[int], Calibration]
+"""The device's threshold for so many comparisons in a search. Raises CalibrationError."""
 
 NO_SCORE: Final = -2.0
 """Below any cosine: the score where a face was not found, or another person came first."""

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from edge_app.core.calibrate import fpir_at
 from edge_app.errors import ConfigError
-from edge_app.evaluation.detection import DetectionResult
+from edge_app.evaluation.detection import HARD_BELOW_PX, TARGET_BINS_PX, DetectionResult
+from edge_app.evaluation.encounters import FPS
 from edge_app.evaluation.files import read_picture, write_text
-from edge_app.evaluation.identification import FPIRS, Fusion, IdentificationResult
+from edge_app.evaluation.identification import FPIRS, Calibrated, IdentificationResult
 from edge_app.evaluation.measures import (
     NO_SCORE,
     Float64Array,
@@ -33,8 +34,10 @@ from edge_app.evaluation.measures import (
 )
 from edge_app.evaluation.tail import TARGET_FPIRS, TailResult
 from edge_app.evaluation.verification import FAR, VerificationResult
+from edge_app.evaluation.video import FALSE_RATES, NEVER, Outcome, VideoPoint, VideoResult
+from edge_app.records import Calibration
 
-Result = VerificationResult | IdentificationResult | DetectionResult | TailResult
+Result = VerificationResult | IdentificationResult | DetectionResult | TailResult | VideoResult
 
 _WORST: Final = 12
 _CURVE_RESAMPLES: Final = 400
@@ -137,6 +140,8 @@ def figures(result: Result) -> tuple[Figure, ...]:
             return _detection_figures(result)
         case TailResult():
             return _tail_figures(result)
+        case VideoResult():
+            return _video_figures(result)
 
 
 def write_report(result: Result, path: Path, *, pictures: Path | None) -> None:
@@ -155,6 +160,8 @@ def write_report(result: Result, path: Path, *, pictures: Path | None) -> None:
             page = _detection_page(result)
         case TailResult():
             page = _tail_page(result)
+        case VideoResult():
+            page = _video_page(result)
     write_text(path, _html(page, pictures))
 
 
@@ -181,9 +188,24 @@ def _identification_figures(result: IdentificationResult) -> tuple[Figure, ...]:
     return (
         Figure("Rank 1", _percent(result.rank1), _interval(result.rank1_ci95)),
         *rates,
+        _identification_calibrated(result.calibrated),
         Figure("Enrolled people", f"{len(result.people)}", _enrolled(result)),
         Figure("Searches", searches, "mated + non-mated"),
         Figure("No face found", f"{len(result.unread)}", "pictures"),
+    )
+
+
+def _identification_calibrated(calibrated: Calibrated | None) -> Figure:
+    label = "FNIR at the device's own threshold"
+    if calibrated is None:
+        return Figure(label, "-", "no threshold is calibrated for a gallery of this size")
+    low, high = calibrated.fpir_ci95
+    return Figure(
+        label,
+        _percent(calibrated.fnir),
+        f"{_interval(calibrated.fnir_ci95)}, threshold {calibrated.calibration.threshold:.3f}; "
+        f"FPIR {_percent(calibrated.fpir)} ({100 * low:.2f} to {100 * high:.2f} %), calibrated to "
+        f"{_percent(calibrated.calibration.target_fpir, 1)}",
     )
 
 
@@ -195,7 +217,7 @@ def _detection_figures(result: DetectionResult) -> tuple[Figure, ...]:
             "-" if bin_.recall is None else _percent(bin_.recall),
             f"{bin_.name} px: {bin_.found} of {bin_.faces}; {_interval(bin_.recall_ci95)}",
         )
-        for width in (40, 60, 120)
+        for width in TARGET_BINS_PX
         for bin_ in result.bins
         if bin_.from_px <= width < bin_.to_px
     )
@@ -218,6 +240,63 @@ def _tail_figures(result: TailResult) -> tuple[Figure, ...]:
         Figure("Scale", f"{result.tail.scale:.4f}", f"shape {result.tail.shape:.3f}"),
         Figure("No face found", f"{result.undetected}", f"of {result.pictures} pictures"),
     )
+
+
+def _video_figures(result: VideoResult) -> tuple[Figure, ...]:
+    mated, strangers = len(result.mated), len(result.strangers)
+    at_false = tuple(
+        Figure(
+            f"Missed at {_percent(rate, 1)} false",
+            _percent(point.missed / mated),
+            f"{_interval(result.missed_ci95(rate))}, threshold {point.threshold:.3f}",
+        )
+        for rate in FALSE_RATES
+        for point in (result.at_false(rate),)
+    )
+    in_one = tuple(
+        Figure(
+            f"Missed at {_percent(rate, 1)} false in one gallery",
+            _percent(point.missed / mated),
+            f"{_interval(result.missed_in_one_ci95(rate))}, threshold {point.threshold:.3f}",
+        )
+        for rate in FALSE_RATES
+        for point in (result.at_false_in_one(rate),)
+    )
+    calibrated = tuple(
+        Figure(
+            f"Calibrated for {calibration.max_templates}",
+            f"{_percent(point.missed / mated)} missed",
+            f"{_calibrated_false(result, calibration, point)}, threshold {point.threshold:.3f}, "
+            f"calibrated to {_percent(calibration.target_fpir, 1)}",
+        )
+        for calibration in result.calibrations
+        for point in (result.at_calibrated(calibration),)
+    )
+    strict = result.at_false(FALSE_RATES[-1])
+    time = "-" if strict.seconds is None else f"{strict.seconds[0]:.1f} s"
+    late = "" if strict.seconds is None else f"95 % within {strict.seconds[1]:.1f} s, "
+    unseen = sum(outcome.detected == 0 for outcome in (*result.mated, *result.strangers))
+    return (
+        *at_false,
+        *in_one,
+        *calibrated,
+        Figure("Time to the right name", time, f"{late}at {_percent(FALSE_RATES[-1], 1)} false"),
+        Figure("Encounters", f"{mated} + {strangers}", "of enrolled people + of strangers"),
+        Figure(
+            "Galleries",
+            f"{result.galleries}",
+            f"of {result.enrolled} people, {_pictures(result.enrol_images)} each",
+        ),
+        Figure("No face found", f"{unseen}", "encounters"),
+    )
+
+
+def _calibrated_false(result: VideoResult, calibration: Calibration, point: VideoPoint) -> str:
+    """What is false where the device calibrates for one gallery, or for one of all people."""
+    if calibration is result.calibrations[0]:
+        meetings = len(result.strangers) * result.galleries
+        return f"{_percent(point.false_in_one / meetings)} false in one gallery"
+    return f"{_percent(point.false / len(result.strangers))} false"
 
 
 def _verification_page(result: VerificationResult) -> _Page:
@@ -249,7 +328,7 @@ def _verification_page(result: VerificationResult) -> _Page:
                     ((result.point.threshold, f"FAR {FAR:g}"),),
                 ),
                 "Comparison scores",
-                "Cosine of the two embeddings. It is not a probability.",
+                "How alike the two faces are. It is not a probability.",
             ),
         ),
         tables=(
@@ -308,7 +387,7 @@ def _identification_page(result: IdentificationResult) -> _Page:
                     marks,
                 ),
                 "Best scores of searches",
-                "Cosine with the best template. It is not a probability.",
+                "With the best template. It is not a probability.",
             ),
         ),
         tables=(
@@ -340,6 +419,11 @@ def _detection_page(result: DetectionResult) -> _Page:
         )
         for bin_ in result.bins
     ]
+    wear = [
+        (name, bin_.name, f"{bin_.faces}", f"{bin_.found}", _interval(bin_.recall_ci95))
+        for name, bins in result.wear.items()
+        for bin_ in bins
+    ]
     scenes = [(name, f"{missed}", f"{false}") for name, missed, false in result.worst[:_WORST]]
     return _Page(
         title="Detection",
@@ -355,6 +439,11 @@ def _detection_page(result: DetectionResult) -> _Page:
         ),
         tables=(
             _Table("By width", ("width", "faces", "found", "recall", "interval"), rows),
+            _Table(
+                f"Faces below {HARD_BELOW_PX} px by what was done to them",
+                ("what", "from-to", "faces", "found", "interval"),
+                wear,
+            ),
             _Table("Scenes with most errors", ("scene", "missed", "false"), scenes),
         ),
         limits="The scenes are composed: portraits pasted on made-up backgrounds without "
@@ -423,6 +512,91 @@ def _tail_page(result: TailResult) -> _Page:
     )
 
 
+def _video_page(result: VideoResult) -> _Page:
+    rejected = [(reason, _percent(share)) for reason, share in result.rejected.items()]
+    missed = [
+        (
+            _highest(result, outcome.right_frame != NEVER),
+            outcome.encounter.person,
+            outcome.encounter.pictures[0],
+            f"{len(outcome.encounter.pictures)}",
+            f"{outcome.embedded}",
+            _most_common(outcome),
+        )
+        for outcome in sorted(result.mated, key=lambda o: int((o.right_frame != NEVER).sum()))
+    ]
+    false = [
+        (
+            _highest(result, outcome.wrong > 0),
+            outcome.encounter.person,
+            outcome.encounter.pictures[0],
+            outcome.taken_for,
+        )
+        for outcome in sorted(result.strangers, key=lambda o: -_place(o.wrong > 0))
+        if outcome.taken_for
+    ]
+    return _Page(
+        title=f"Encounters, {_pictures(result.enrol_images)} enrolled each",
+        about=_about(result.embedder, result.model_sha256),
+        figures=_video_figures(result),
+        plots=(
+            _draw(
+                lambda axes: _encounter_errors(axes, result),
+                "Missed over false encounters",
+                "Enrolled people whom nobody named over strangers who were named in any gallery. "
+                "A dot for every threshold at which the program was run.",
+            ),
+            _draw(
+                lambda axes: _errors_by_threshold(axes, result),
+                "Errors by threshold",
+                "Dotted: the thresholds that the device calibrates for one gallery, and for one "
+                "of all enrolled people.",
+            ),
+            _draw(
+                lambda axes: _times_to_name(axes, result),
+                "Time to the right name",
+                "Share of enrolled people named so far, from the first frame on. Who is named "
+                "late came nearer or looked more like themselves later.",
+            ),
+        ),
+        tables=(
+            _Table(
+                "Enrolled people who were hardest to name",
+                ("named up to", "person", "first look", "looks", "searches", "mostly rejected as"),
+                missed[:_WORST],
+                frozenset({2}),
+            ),
+            _Table(
+                "Strangers who came closest to a name",
+                ("named up to", "stranger", "first look", "taken for"),
+                false[:_WORST],
+                frozenset({2}),
+            ),
+            _Table("Faces found but not searched", ("reason", "share of all found"), rejected),
+        ),
+        limits="The encounters are composed from stills: no expression moves, no head turns, and "
+        "a person's pictures are often years apart. " + _LFW_LIMITS,
+    )
+
+
+def _place(named: NDArray[np.bool_]) -> int:
+    """Of the highest threshold at which somebody was named; -1 if at none."""
+    places = np.flatnonzero(named)
+    return int(places[-1]) if places.size else -1
+
+
+def _highest(result: VideoResult, named: NDArray[np.bool_]) -> str:
+    place = _place(named)
+    return "never" if place < 0 else f"{result.thresholds[place]:.3f}"
+
+
+def _most_common(outcome: Outcome) -> str:
+    if not outcome.rejections:
+        return ""
+    reason = max(outcome.rejections, key=lambda r: outcome.rejections[r])
+    return f"{reason.value}, {outcome.rejections[reason]} of {outcome.detected}"
+
+
 _LFW_LIMITS: Final = (
     "Photographs of well-known people are not the world: few children, few dark skins, much "
     "press light. Scores of relatives and of small children lie higher. Figures hold for these "
@@ -482,7 +656,7 @@ def _histogram(
         axes.axvline(threshold, color=_GREY, lw=1.1, ls="--")
         label = {"color": _GREY, "va": "top", "backgroundcolor": "#ffffffd0", "zorder": 4}
         axes.text(threshold + 0.012, top * (0.98 - 0.08 * i), name, **label)
-    axes.set(xlabel="score (cosine)", ylabel="% of the group")
+    axes.set(xlabel="comparison score", ylabel="% of the group")
     axes.legend(loc="upper left")
 
 
@@ -500,6 +674,59 @@ def _recall(axes: Any, result: DetectionResult) -> None:
     axes.grid(visible=False, axis="x")
 
 
+def _encounter_errors(axes: Any, result: VideoResult) -> None:
+    mated, strangers = len(result.mated), len(result.strangers)
+    missed = (~result.named).sum(axis=0) / mated
+    false = (result.alarms > 0).sum(axis=0) / strangers
+    floors = 0.5 / strangers, 0.5 / mated
+    shown = np.maximum(false, floors[0]), np.maximum(missed, floors[1])
+    axes.plot(*shown, "o-", color=_BLUE, lw=1.4, ms=3)
+    for row, rate in enumerate(FALSE_RATES):
+        point = result.at_false(rate)
+        low, high = result.missed_ci95(rate)
+        x, y = max(point.false / strangers, floors[0]), point.missed / mated
+        axes.plot([x, x], [max(low, floors[1]), max(high, floors[1])], color=_ORANGE, lw=1.4)
+        axes.plot([x], [max(y, floors[1])], "o", color=_ORANGE, ms=6, zorder=3)
+        axes.annotate(
+            f"{_percent(y, 1)} at {rate:g}",
+            (x, max(y, floors[1])),
+            xytext=(8, 8 + 12 * row),
+            textcoords="offset points",
+            color="#333b44",
+        )
+    axes.set(xscale="log", yscale="log", xlabel="strangers named", ylabel="enrolled people missed")
+    axes.set(xlim=(floors[0] * 0.8, 1), ylim=(floors[1] * 0.8, 1))
+
+
+def _errors_by_threshold(axes: Any, result: VideoResult) -> None:
+    shown = np.array(result.thresholds) < 1
+    thresholds = np.array(result.thresholds)[shown]
+    missed = 100 * (~result.named).mean(axis=0)[shown]
+    false = 100 * (result.alarms > 0).mean(axis=0)[shown]
+    in_one = 100 * result.alarms.mean(axis=0)[shown] / result.galleries
+    axes.plot(thresholds, missed, color=_BLUE, lw=1.8, label="enrolled people missed")
+    axes.plot(thresholds, false, color=_ORANGE, lw=1.8, label="strangers named in any gallery")
+    axes.plot(thresholds, in_one, color=_ORANGE, lw=1.4, ls="--", label="in one gallery")
+    for calibration in result.calibrations:
+        axes.axvline(calibration.threshold, color=_GREY, lw=1.1, ls=":")
+    axes.set(xlabel="threshold", ylabel="% of the encounters")
+    axes.set_ylim(0, max(5.0, 1.3 * float(missed.min()), 1.1 * float(in_one.max())))
+    axes.legend(loc="upper center")
+
+
+def _times_to_name(axes: Any, result: VideoResult) -> None:
+    for rate, colour in zip(FALSE_RATES, (_BLUE, _ORANGE), strict=True):
+        place = result.thresholds.index(result.at_false(rate).threshold)
+        frames = np.array([outcome.right_frame[place] for outcome in result.mated])
+        seconds = np.concatenate(([0], np.sort(frames[frames != NEVER]) / FPS))
+        shares = 100 * np.arange(seconds.size) / len(result.mated)
+        label = f"at {_percent(rate, 1)} false"
+        axes.step(seconds, shares, where="post", color=colour, lw=1.8, label=label)
+    axes.set(xlabel="seconds", ylabel="% of enrolled people named", ylim=(0, 103))
+    axes.set_xlim(left=0)
+    axes.legend(loc="lower right")
+
+
 def _tail_fit(axes: Any, result: TailResult) -> None:
     falling = np.sort(result.scores)[::-1]
     keep = np.unique(np.geomspace(1, falling.size, 600).astype(int)) - 1
@@ -507,7 +734,7 @@ def _tail_fit(axes: Any, result: TailResult) -> None:
     grid = np.linspace(result.tail.u, min(1.0, float(falling[0]) + 0.1), 100)
     fitted = [fpir_at(result.tail, float(t), 1) for t in grid]
     axes.plot(grid, fitted, color=_ORANGE, lw=1.6, ls="--", label="fitted tail")
-    axes.set(xlabel="score (cosine)", ylabel="share at or above", yscale="log")
+    axes.set(xlabel="comparison score", ylabel="share at or above", yscale="log")
     axes.set_xlim(0.0, float(grid[-1]))
     axes.legend(loc="lower left")
 
@@ -604,10 +831,12 @@ def _about(embedder: str, model_sha256: str) -> str:
 
 
 def _enrolled(result: IdentificationResult) -> str:
-    if result.enrol_images == 1:
-        return "one picture each"
-    kept = "their mean kept" if result.fusion is Fusion.MEAN else "all kept"
-    return f"{result.enrol_images} pictures each, {kept}"
+    averaged = "" if result.enrol_images == 1 else ", averaged"
+    return f"{_pictures(result.enrol_images)} each{averaged}"
+
+
+def _pictures(count: int) -> str:
+    return "one picture" if count == 1 else f"{count} pictures"
 
 
 def _score(score: float) -> str:

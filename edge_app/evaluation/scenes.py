@@ -16,7 +16,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from edge_app.core.geometry import apply
+from edge_app.core.geometry import apply, around
 from edge_app.errors import ConfigError, MediaError, StorageError
 from edge_app.evaluation.faces import FaceReader, with_progress
 from edge_app.evaluation.files import list_pictures, read_picture, write_json
@@ -32,7 +32,8 @@ MAX_TILT_DEG: Final = 25.0
 
 _JPEG_QUALITY: Final = 92
 _PLACES_TRIED: Final = 40
-_FORMAT: Final = 1
+_STEP_BACK: Final = 0.7
+_FORMAT: Final = 2
 _OVERSAMPLING: Final = 3
 
 _ELLIPSE: Final = (0.80, 0.80)
@@ -65,10 +66,12 @@ class TrueFace:
 
     box_px:   around its mesh, which reaches from ear to ear and from brow to chin.
     width_px: of that box before the face was tilted.
+    tilt_deg: clockwise for the viewer.
     """
 
     box_px: Box
     width_px: float
+    tilt_deg: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +93,7 @@ class Portrait:
     @property
     def face_px(self) -> Box:
         """The box around the mesh."""
-        return _around(self.mesh_px)
-
-
-def _around(points: Float32Array) -> Box:
-    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
-    return Box(float(x0), float(y0), float(x1), float(y1))
+        return around(self.mesh_px)
 
 
 def background(random: np.random.Generator) -> ImageBgr:
@@ -173,7 +171,7 @@ def paste(
     share = small[:, :, 3:] / np.float32(255)
     part = scene[y0:y1, x0:x1]
     part[:] = np.rint(part * (1 - share) + small[:, :, :3] * share).astype(np.uint8)
-    return _around(apply(matrix, portrait.mesh_px))
+    return around(apply(matrix, portrait.mesh_px))
 
 
 def _mask(portrait: Portrait) -> Float32Array:
@@ -197,21 +195,34 @@ def compose(
     wanted = int(random.integers(MIN_FACES, MAX_FACES + 1))
     widths = np.exp(random.uniform(np.log(MIN_FACE_PX), np.log(MAX_FACE_PX), wanted))
     faces: list[TrueFace] = []
-    # The largest first, as long as there is room for them.
-    for width in np.sort(widths)[::-1]:
-        centre = _free_place(float(width), [face.box_px for face in faces], random)
-        if centre is None:
+    # The largest first; who finds no room among them stands further back.
+    for drawn in np.sort(widths)[::-1]:
+        room = _room(float(drawn), [face.box_px for face in faces], random)
+        if room is None:
             continue
+        width, centre = room
         portrait = portraits[int(random.integers(0, len(portraits)))]
         tilt_deg = float(random.uniform(-MAX_TILT_DEG, MAX_TILT_DEG))
-        box = paste(scene, portrait, centre, float(width), tilt_deg)
-        faces.append(TrueFace(box, float(width)))
+        box = paste(scene, portrait, centre, width, tilt_deg)
+        faces.append(TrueFace(box, width, tilt_deg))
     wear = Wear(
         gain=float(random.uniform(0.25, 1.0)),
         blur_px=float(max(0.0, random.uniform(-1.0, 1.5))),
         noise_luma=float(random.uniform(0.0, 10.0)),
     )
     return _worn(scene, wear, random), tuple(faces), wear
+
+
+def _room(
+    width_px: float, taken: Sequence[Box], random: np.random.Generator
+) -> tuple[float, tuple[float, float]] | None:
+    """The largest width up to this one for which there is a place, with its centre; or None."""
+    while width_px >= MIN_FACE_PX:
+        centre = _free_place(width_px, taken, random)
+        if centre is not None:
+            return width_px, centre
+        width_px *= _STEP_BACK
+    return None
 
 
 def _free_place(
@@ -285,7 +296,7 @@ def read_truth(path: Path) -> tuple[Truth, ...]:
 
 def _true_face(entry: dict[str, Any]) -> TrueFace:
     box = Box(**{key: float(value) for key, value in entry["box_px"].items()})
-    return TrueFace(box, float(entry["width_px"]))
+    return TrueFace(box, float(entry["width_px"]), float(entry["tilt_deg"]))
 
 
 def _file_name(value: object) -> str:

@@ -36,6 +36,29 @@ def test_a_box_overlaps_itself_wholly(a: Box) -> None:
     assert g.intersection_over_union(a, a) == pytest.approx(1)
 
 
+@given(boxes(), st.floats(0.1, 10))
+def test_a_scaled_box_keeps_its_centre(a: Box, factor: float) -> None:
+    b = g.scaled(a, factor)
+    assert b.centre == pytest.approx(a.centre, abs=1e-6)
+    assert b.width == pytest.approx(a.width * factor, abs=1e-6)
+    assert b.height == pytest.approx(a.height * factor, abs=1e-6)
+
+
+def test_the_box_around_points() -> None:
+    one = np.array([[3.0, 7.0]], np.float32)
+    assert g.around(one) == Box(3, 7, 3, 7)
+    assert g.around(np.array([[3, 7], [-1, 9], [2, 0]], np.float32)) == Box(-1, 0, 3, 9)
+
+
+def test_smoothing_keeps_the_mean_and_lowers_the_noise() -> None:
+    noise = np.random.default_rng(0).random((1, 192, 192, 3), dtype=np.float32)
+    soft = g.smoothed(noise, 2.5)
+    assert soft.shape == noise.shape
+    assert soft.dtype == np.float32
+    assert soft.mean() == pytest.approx(noise.mean(), abs=0.01)
+    assert soft.std() < noise.std() / 5
+
+
 @given(boxes(), st.integers(1, 2000), st.integers(1, 2000))
 def test_clipped_boxes_lie_inside(a: Box, width: int, height: int) -> None:
     inside = g.clip(a, width, height)

@@ -10,19 +10,29 @@ from numpy.typing import NDArray
 
 from edge_app.core.scan import Region, ScanPlan
 from edge_app.evaluation.faces import FaceReader, FaceTable, ReadingRules
-from edge_app.records import Box, Detection, FaceMesh, Float32Array, ImageBgr, Landmarks
+from edge_app.records import (
+    Box,
+    Calibration,
+    Detection,
+    FaceMesh,
+    Float32Array,
+    ImageBgr,
+    Landmarks,
+)
 
 PLAN = ScanPlan(
-    tile_detector="tile",
-    follow_detector="follow",
-    columns=3,
-    rows=2,
-    overlap=0.25,
+    tile_detector="blazeface_back",
+    follow_detector="blazeface_short",
+    tile=0.24,
+    overlap=0.2,
+    max_tile_face=0.33,
+    min_input_px=13.0,
     tiles_per_frame=1,
     follow_margin=2.0,
     motion_luma=20,
     motion_boost=8.0,
 )
+ROLES = {PLAN.tile_detector: "tile", PLAN.follow_detector: "follow"}
 RULES = ReadingRules(scan=PLAN, max_detection_overlap=0.3, min_presence=0.5)
 
 
@@ -54,8 +64,9 @@ class FakePipeline:
 
     def detect_in(self, image: ImageBgr, region: Region) -> list[Detection]:
         assert region.box_px == Box(0, 0, image.shape[1], image.shape[0])
-        self.searched.append(region.detector)
-        return list(self.finds.get(region.detector, ()))
+        role = ROLES[region.detector]
+        self.searched.append(role)
+        return list(self.finds.get(role, ()))
 
     def detect_whole(self, image: ImageBgr) -> list[Detection]:
         return list(self.whole)
@@ -70,6 +81,10 @@ class FakePipeline:
         vector = np.zeros(3, np.float32)
         vector[int(face[0, 0].argmax())] = 1
         return vector
+
+
+def calibrate(comparisons: int) -> Calibration:
+    return Calibration(0.5, 0.003, comparisons, FakeEmbedder.sha256)
 
 
 def reader(pipeline: FakePipeline) -> FaceReader:

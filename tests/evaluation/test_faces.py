@@ -6,6 +6,7 @@ import pytest
 
 from edge_app.errors import MediaError
 from edge_app.evaluation.faces import read_faces
+from edge_app.records import Detection, FaceMesh, Float32Array, ImageBgr
 from tests.evaluation.fakes import FakePipeline, detection, reader
 
 IMAGE = np.full((100, 120, 3), 50, np.uint8)
@@ -47,6 +48,28 @@ def test_a_scene_is_all_confirmed_faces() -> None:
     )
     assert len(reader(pipeline).scene(IMAGE)) == 1
     assert reader(FakePipeline()).scene(IMAGE) == []
+
+
+class _LeftOrRight(FakePipeline):
+    """Its embedding tells on which side a face is lighter."""
+
+    def aligned(self, image: ImageBgr, found: Detection) -> tuple[ImageBgr, FaceMesh]:
+        face, mesh = super().aligned(image, found)
+        face[:, :56] = 255
+        return face, mesh
+
+    def embed(self, face: ImageBgr) -> Float32Array:
+        return np.array([1, 0] if face[0, 0, 0] == 255 else [0, 1], np.float32)
+
+
+def test_templates_are_taken_with_their_mirror_image_and_probes_without(tmp_path: Path) -> None:
+    for name in ("probe.png", "template.png"):
+        cv2.imwrite(str(tmp_path / name), IMAGE)
+    faces = reader(_LeftOrRight({"follow": [detection(60, 50, 30)]}))
+    table = read_faces(
+        faces, tmp_path, ["probe.png", "template.png"], enrolled=frozenset({"template.png"})
+    )
+    assert table.embeddings == pytest.approx(np.array([[1, 0], [0.5**0.5, 0.5**0.5]]))
 
 
 def test_a_folder_is_read_and_what_could_not_be_is_counted(tmp_path: Path) -> None:

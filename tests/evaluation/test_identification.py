@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_app.errors import ConfigError
+from edge_app.core.embed import average
+from edge_app.errors import CalibrationError, ConfigError
 from edge_app.evaluation.faces import FaceTable
 from edge_app.evaluation.files import identity_of
 from edge_app.evaluation.identification import (
-    Fusion,
     IdentificationResult,
     Split,
     identify,
@@ -19,13 +19,16 @@ from edge_app.evaluation.identification import (
     split,
 )
 from edge_app.evaluation.measures import NO_SCORE
-from tests.evaluation.fakes import FakePipeline, detection, reader, table
+from edge_app.records import Calibration
+from tests.evaluation.fakes import FakePipeline, calibrate, detection, reader, table
 
 NAMES = ("Anna_1.png", "Anna_2.png", "Anna_3.png", "Bea_1.png", "Bea_2.png", "Carl_1.png")
 
 
-def search(faces: FaceTable, parts: Split, fusion: Fusion = Fusion.EACH) -> IdentificationResult:
-    return identify(faces, parts, enrol_images=1, fusion=fusion, embedder="e", model_sha256="s")
+def search(faces: FaceTable, parts: Split) -> IdentificationResult:
+    return identify(
+        faces, parts, enrol_images=1, embedder="e", model_sha256="s", calibrate=calibrate
+    )
 
 
 def test_the_parts_are_as_the_protocol_says() -> None:
@@ -105,14 +108,46 @@ def test_faces_that_were_not_found() -> None:
     assert search(nobody, split(NAMES, 1)).rank1 == 0.0
 
 
-def test_the_mean_of_a_persons_pictures_can_be_their_only_template() -> None:
+def test_a_persons_pictures_are_averaged_into_one_template() -> None:
     names = ("Anna_1.png", "Anna_2.png", "Anna_3.png", "Carl_1.png")
     faces = table(dict(zip(names, [(1, 0), (0, 1), (1, 1), (0, 1)], strict=True)))
-    parts = split(names, 2)
-    assert search(faces, parts, Fusion.EACH).own == pytest.approx([np.sqrt(0.5)])
-    assert search(faces, parts, Fusion.EACH).non_mated == pytest.approx([1.0])
-    assert search(faces, parts, Fusion.MEAN).own == pytest.approx([1.0])
-    assert search(faces, parts, Fusion.MEAN).non_mated == pytest.approx([np.sqrt(0.5)])
+    result = search(faces, split(names, 2))
+    assert result.own == pytest.approx([1.0])
+    assert result.non_mated == pytest.approx([np.sqrt(0.5)])
+
+
+def test_what_the_devices_own_threshold_does() -> None:
+    faces = table(
+        {
+            "Anna_1.png": (1, 0),
+            "Anna_2.png": (1, 0.1),
+            "Anna_3.png": (0.4, 1),  # below it
+            "Bea_1.png": (0, 1),
+            "Bea_2.png": (0, 1),
+            "Carl_1.png": (0, 1),  # above it
+        }
+    )
+    found = search(faces, split(NAMES, 1)).calibrated
+    assert found is not None
+    assert found.calibration.max_templates == 2
+    assert found.fnir == pytest.approx(1 / 3)
+    assert found.fpir == 1.0
+    assert found.fnir_ci95[0] < 1 / 3 < found.fnir_ci95[1]
+    content = search(faces, split(NAMES, 1)).to_json()["calibrated"]
+    assert content["threshold"] == 0.5
+    assert content["target_fpir"] == 0.003
+
+
+def test_a_gallery_that_no_threshold_holds_for_is_searched_all_the_same() -> None:
+    def refuse(_: int) -> Calibration:
+        raise CalibrationError("too many")
+
+    faces = table(dict.fromkeys(NAMES, (1, 0)))
+    result = identify(
+        faces, split(NAMES, 1), enrol_images=1, embedder="e", model_sha256="s", calibrate=refuse
+    )
+    assert result.calibrated is None
+    assert result.to_json()["calibrated"] is None
 
 
 @settings(max_examples=20, deadline=None)
@@ -126,12 +161,12 @@ def test_rates_are_what_searching_one_by_one_gives(seed: int, enrolled: int) -> 
     parts = split(names, enrolled)
     result = search(faces, parts)
     vector = dict(zip(faces.names, faces.embeddings, strict=True))
+    template = {
+        who: average(np.stack([vector[t] for t in own])) for who, own in parts.gallery.items()
+    }
 
     def best(name: str) -> tuple[float, str]:
-        return max(
-            (max(float(vector[name] @ vector[t]) for t in own), who)
-            for who, own in parts.gallery.items()
-        )
+        return max((float(vector[name] @ template[who]), who) for who in parts.gallery)
 
     strangers = sorted((best(name)[0] for name in parts.non_mated), reverse=True)
     for point in result.points:
@@ -155,7 +190,7 @@ def test_the_program_leaves_out_what_is_excluded(tmp_path: Path) -> None:
     faces = reader(FakePipeline({"follow": [detection(30, 30, 20)]}))
     for excluded, mated in ((None, 3), (exclude, 2)):
         run(
-            faces, images=tmp_path, exclude=excluded, enrol_images=1, fusion=Fusion.EACH,
+            faces, images=tmp_path, exclude=excluded, enrol_images=1, calibrate=calibrate,
             json_out=out,
         )  # fmt: skip
         content = json.loads(out.read_text())

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from edge_app.errors import ConfigError
-from edge_app.evaluation.detection import summarise
+from edge_app.evaluation.detection import SceneOutcome, summarise
 from edge_app.evaluation.files import Pair
-from edge_app.evaluation.identification import Fusion, IdentificationResult, identify, split
+from edge_app.evaluation.identification import IdentificationResult, identify, split
 from edge_app.evaluation.report import Result, figures, write_report
 from edge_app.evaluation.scenes import TrueFace, Truth, Wear
 from edge_app.evaluation.tail import measure_tail
 from edge_app.evaluation.verification import verify
+from edge_app.evaluation.video import NEVER
 from edge_app.records import Box
-from tests.evaluation.fakes import table
+from tests.evaluation.fakes import calibrate, table
 from tests.evaluation.test_tail import people
+from tests.evaluation.test_video import mated, stranger
+from tests.evaluation.test_video import result as video_result
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 
@@ -27,7 +30,7 @@ def identification() -> IdentificationResult:
     names = (f"{HOSTILE}_1.png", f"{HOSTILE}_2.png", "Bea_1.png")
     faces = table(dict(zip(names, [(1, 0), (1, 0.1), (0.1, 1)], strict=True)))
     return identify(
-        faces, split(names, 1), enrol_images=1, fusion=Fusion.EACH, embedder="e", model_sha256="s"
+        faces, split(names, 1), enrol_images=1, embedder="e", model_sha256="s", calibrate=calibrate
     )
 
 
@@ -38,12 +41,14 @@ def results() -> list[Result]:
         for fold in "12"
         for left, right, same in (("a", "a", True), ("a", "b", False), ("a", "c", True))
     ]
-    scene = Truth("s.jpg", (TrueFace(Box(0, 0, 40, 40), 40.0),), Wear(1, 0, 0))
+    scene = Truth("s.jpg", (TrueFace(Box(0, 0, 40, 40), 40.0, 0.0),), Wear(1, 0, 0))
     return [
         verify(faces, pairs, embedder="e", model_sha256="s"),
         identification(),
-        summarise([(scene, (True,), 0)], undecodable=0),
+        summarise([SceneOutcome(scene, (True,), (True,), 0, 0, 0)], undecodable=0),
         measure_tail(people(400, 3), model_sha256="s", data="made up"),
+        video_result([mated(2, 2, 3, NEVER)], [stranger(2, 1, 0, 0), stranger(0, 0, 0, 0)]),
+        video_result([mated(NEVER, NEVER, NEVER, NEVER)], [stranger(0, 0, 0, 0)]),
     ]
 
 
@@ -84,7 +89,7 @@ def test_pictures_are_shown_when_asked_for(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / name), np.zeros((30, 20, 3), np.uint8))
     faces = table(dict(zip(names, [(1, 0), (1, 0.1), (0.1, 1)], strict=True)))
     result = identify(
-        faces, split(names, 1), enrol_images=1, fusion=Fusion.EACH, embedder="e", model_sha256="s"
+        faces, split(names, 1), enrol_images=1, embedder="e", model_sha256="s", calibrate=calibrate
     )
     page = tmp_path / "page.html"
     write_report(result, page, pictures=tmp_path)

@@ -11,11 +11,13 @@ from edge_app.errors import ConfigError, MediaError
 from edge_app.evaluation import scenes
 from edge_app.evaluation.scenes import (
     HEIGHT_PX,
+    MIN_FACE_PX,
     WIDTH_PX,
     Portrait,
     TrueFace,
     Truth,
     Wear,
+    _room,
     compose,
     encode_truth,
     paste,
@@ -95,6 +97,24 @@ def test_scenes_keep_to_their_limits(seed: int) -> None:
     assert 0.25 <= wear.gain <= 1
 
 
+def test_who_finds_no_room_stands_further_back() -> None:
+    """Without it, a third of those who were drawn would find no place."""
+    drawn = [int(np.random.default_rng((9, n)).integers(1, 31)) for n in range(3)]
+    placed = 0
+    for n in range(3):
+        random = np.random.default_rng((9, n))
+        taken: list[Box] = []
+        for _ in range(drawn[n]):
+            room = _room(480.0, taken, random)
+            if room is not None:
+                width, (x, y) = room
+                taken.append(Box(x - width / 2, y - width / 2, x + width / 2, y + width / 2))
+                assert MIN_FACE_PX <= width <= 480
+        placed += len(taken)
+        assert all(not touching(a, b) for i, a in enumerate(taken) for b in taken[:i])
+    assert placed >= 0.9 * sum(drawn)
+
+
 def test_the_same_seed_composes_the_same_scene() -> None:
     first = compose([portrait()], np.random.default_rng(5))
     again = compose([portrait()], np.random.default_rng(5))
@@ -145,10 +165,10 @@ def test_the_program_writes_scenes_that_a_shorter_run_repeats(tmp_path: Path) ->
 
 def test_hostile_truth_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "truth.json"
-    good = encode_truth(1, [Truth("a.jpg", (TrueFace(Box(1, 2, 3, 4), 2.0),), Wear(1, 0, 0))])
+    good = encode_truth(1, [Truth("a.jpg", (TrueFace(Box(1, 2, 3, 4), 2.0, -5.0),), Wear(1, 0, 0))])
     text = json.dumps(good)
     path.write_text(text)
-    assert read_truth(path)[0].faces == (TrueFace(Box(1, 2, 3, 4), 2.0),)
+    assert read_truth(path)[0].faces == (TrueFace(Box(1, 2, 3, 4), 2.0, -5.0),)
     for bad in (
         "",
         "[]",
@@ -158,8 +178,9 @@ def test_hostile_truth_is_refused(tmp_path: Path) -> None:
         text.replace('"a.jpg"', "7"),
         text.replace('"x0": 1', '"x0": "wide"'),
         text.replace('"x0"', '"left"'),
+        text.replace('"tilt_deg"', '"roll_deg"'),
         json.dumps(encode_truth(1, [])),
-        json.dumps({**good, "format": 2}),
+        json.dumps({**good, "format": 1}),
     ):
         path.write_text(bad)
         with pytest.raises(ConfigError):
