@@ -2,10 +2,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check models models-check bench lock clean
+.PHONY: help demo test check accuracy models models-check bench lock clean
 
 PY := .venv/bin/python
 export PYTHON ?= python3
+LFW ?= ../shared/lfw
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -26,6 +27,10 @@ check: ## lint, format, types, layers of imports: all that needs no test run
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	.venv/bin/lint-imports
+
+accuracy: ## measure every accuracy target on a benchmark (LFW=DIR; SHORT=1: two minutes)
+	@deploy/setup.sh dev
+	@deploy/accuracy.sh "$(LFW)" build/accuracy $(if $(SHORT),--short)
 
 models: ## rebuild models/*.tflite from the pinned packages (needs npm)
 	@deploy/setup.sh dev
