@@ -17,6 +17,7 @@ from edge_app.adapters.output import take_over_standard_streams
 from edge_app.app import Home, protect_memory
 from edge_app.commands import evaluate, people
 from edge_app.commands.bench import bench
+from edge_app.commands.calibrate import calibrate
 from edge_app.commands.console import Session, err, out, visible
 from edge_app.commands.doctor import doctor
 from edge_app.commands.enrol import enrol
@@ -101,6 +102,7 @@ app.add_typer(people.app, name="people")
 app.command()(people.revoke)
 app.command()(run)
 app.command("listen")(listen_command)
+app.command()(calibrate)
 app.command()(doctor)
 app.command()(bench)
 app.add_typer(evaluate.app, name="evaluate")

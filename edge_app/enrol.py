@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import SystemRandom
 from threading import Event
 
@@ -12,10 +12,17 @@ from edge_app.adapters.cameras import SourceSpec
 from edge_app.adapters.keys import station_key
 from edge_app.adapters.mailbox import LatestFrames
 from edge_app.adapters.stopwatch import NullStopwatch
-from edge_app.app import Home, intended_use, load_models, make_camera, make_rules
+from edge_app.app import (
+    Home,
+    first_calibration,
+    intended_use,
+    load_models,
+    make_camera,
+    make_rules,
+)
 from edge_app.config import Config
-from edge_app.core.liveness import Ask, LivenessRule
-from edge_app.enrolment.capture import Capture, Guide
+from edge_app.core.liveness import Ask, LivenessRule, draw_turns
+from edge_app.enrolment.capture import Capture, Guide, PoseRule
 from edge_app.enrolment.consent_notice import Notice, notice_for
 from edge_app.enrolment.receipt import receipt_text
 from edge_app.enrolment.station import (
@@ -98,24 +105,32 @@ def enrol_person(
     hand_over: gives the person their receipt. Without the code on it they could not leave, so
                nothing is stored if it raises.
 
-    Raises EnrolmentError, CameraError, ModelError, GalleryError or StorageError.
+    Raises EnrolmentError, CameraError, ModelError, GalleryError, CalibrationError (no first
+    threshold meets the configured FPIR) or StorageError.
     """
     check_applicant(config, applicant)
     models = load_models(config)
     store, station = home.store(), station_key(home.keys)
     use = intended_use(config, home, models.embedder.sha256)
+    calibration = first_calibration(config, models.embedder.sha256)
     reader = Pipeline(make_rules(config), models, NullStopwatch())
-    capture = Capture(reader, config.enrolment_quality, guide)
+    capture = Capture(
+        reader,
+        config.enrolment_quality,
+        guide,
+        detector=config.scan.tile_detector,
+        max_overlap=config.look.max_detection_overlap,
+    )
     source = make_camera(
         config, sources, still_s=_REPLAY_STILL_S, realtime=False, clock=clock, stop=stop
     )
-    probes = (
+    captured = (
         capture.replayed(source)
         if demo
-        else capture.live(LatestFrames(source), _rule(config), _turns())
+        else capture.live(LatestFrames(source), _rule(config), _turns(), _poses(config))
     )
     enrolled = enrol(
-        probes,
+        captured.probes,
         name=applicant.name,
         relation=applicant.relation,
         agreement=_agreement(config, applicant, notice),
@@ -130,16 +145,16 @@ def enrol_person(
     result = EnrolmentResult(
         enrolled.enrolment.person_id,
         receipt_text(enrolled, notice, leave_command="familiar revoke"),
-        enrolled.report,
+        replace(enrolled.report, refused=captured.refused),
     )
     hand_over(result)
-    store.add(enrolled.enrolment, use, now=clock.now())
+    store.add(enrolled.enrolment, use, calibration=calibration, now=clock.now())
     return result
 
 
-def _turns() -> list[Ask]:
-    """The liveness challenge of one capture: one of 81."""
-    return SystemRandom().choices([Ask.LEFT, Ask.RIGHT, Ask.UP], k=_TURNS)
+def _turns() -> tuple[Ask, ...]:
+    """The liveness challenge of one capture: one of 224."""
+    return draw_turns(SystemRandom(), _TURNS)
 
 
 def _rule(config: Config) -> LivenessRule:
@@ -148,7 +163,14 @@ def _rule(config: Config) -> LivenessRule:
         turn_deg=enrolment.turn_deg,
         straight_deg=enrolment.straight_deg,
         step_timeout_s=enrolment.step_timeout_s,
+        max_lost_s=enrolment.max_lost_s,
+        min_relief=enrolment.min_relief,
     )
+
+
+def _poses(config: Config) -> PoseRule:
+    enrolment = config.enrolment
+    return PoseRule(enrolment.frames_per_pose, enrolment.pose_timeout_s)
 
 
 def _limits(config: Config) -> EnrolmentLimits:

@@ -12,6 +12,7 @@ from edge_app.app import Home
 from edge_app.config import Config
 from edge_app.core.liveness import Ask
 from edge_app.enrol import Applicant, EnrolmentResult, consent_notice, enrol_person
+from edge_app.enrolment.poses import Facing
 from edge_app.records import LawfulBasis, Purpose
 
 NAME = "Zebedee Quux"
@@ -19,7 +20,7 @@ NAME = "Zebedee Quux"
 
 
 class SilentGuide:
-    def ask(self, ask: Ask) -> None:
+    def ask(self, ask: Ask | Facing) -> None:
         pass
 
     def hint(self, text: str) -> None:

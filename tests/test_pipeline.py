@@ -248,9 +248,3 @@ def test_a_second_look_decides_where_the_first_leaves_doubt(
         first, second = mesh.seen
         assert second.shape == first.shape
         assert second.std() < first.std() / 2  # smoothed
-
-
-def test_a_track_of_nothing_is_not_multiplied(watch: Watch) -> None:
-    """Noise around a followed place must not be taken for more and more faces."""
-    run = watch(scene_camera(1.5))
-    assert run.state.faces_detected <= 5

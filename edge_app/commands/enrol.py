@@ -23,6 +23,7 @@ from edge_app.commands.console import (
 from edge_app.commands.console import progress as progress_bar
 from edge_app.core.liveness import Ask
 from edge_app.enrol import Applicant, EnrolmentResult, check_applicant, consent_notice, enrol_person
+from edge_app.enrolment.poses import Facing
 from edge_app.errors import EnrolmentError
 from edge_app.records import LawfulBasis, Purpose
 
@@ -106,11 +107,12 @@ def _print_enrolment(result: EnrolmentResult, *, as_json: bool) -> None:
     sys.stdout.flush()  # nobody is stored whose receipt stays in a buffer
 
 
-_ASKS = {
+_ASKS: dict[Ask | Facing, str] = {
     Ask.STRAIGHT: "Look straight at the camera",
     Ask.LEFT: "Turn your head to your left",
     Ask.RIGHT: "Turn your head to your right",
     Ask.UP: "Look up",
+    Facing.DOWN: "Look down",
 }
 
 
@@ -127,7 +129,7 @@ class ConsoleGuide:
         self._asked = ""
         self._hinted = ""
 
-    def ask(self, ask: Ask) -> None:
+    def ask(self, ask: Ask | Facing) -> None:
         self._asked, self._hinted = _ASKS[ask], ""
         self._say(self._asked)
 

@@ -11,7 +11,11 @@ from rich.table import Table
 from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.app import load_models, make_rules
 from edge_app.commands.console import err
-from edge_app.config import make_config
+from edge_app.commands.evaluate_enrolment import enrolment_command
+from edge_app.commands.evaluate_liveness import liveness_command
+from edge_app.commands.evaluate_targets import targets_command
+from edge_app.commands.evaluate_video import calibrator, video_command
+from edge_app.config import Config, make_config
 from edge_app.evaluation import detection, identification, scenes, tail, verification
 from edge_app.evaluation.faces import FaceReader, ReadingRules
 from edge_app.evaluation.report import Result, figures, write_report
@@ -58,9 +62,6 @@ def identification_command(
     json_out: JsonOut,
     exclude: Exclude = None,
     enrol_images: Annotated[int, typer.Option(min=1, help="Pictures enrolled per person.")] = 1,
-    fusion: Annotated[
-        identification.Fusion, typer.Option(help="What becomes of a person's pictures.")
-    ] = identification.Fusion.EACH,
     report: Report = None,
     show_images: ShowImages = False,
     embedder: Embedder = "int8",
@@ -71,7 +72,7 @@ def identification_command(
         images=images,
         exclude=exclude,
         enrol_images=enrol_images,
-        fusion=fusion,
+        calibrate=calibrator(_config(embedder)),
         json_out=json_out,
     )
     _tell(result, report, images if show_images else None)
@@ -107,18 +108,40 @@ def tail_command(
     data: Annotated[str, typer.Option(help="Where the pictures come from, in words.")],
     json_out: JsonOut,
     exclude: Exclude = None,
+    tails: Annotated[
+        Path | None,
+        typer.Option(
+            help="Put the tail into this impostor_tail.json, in the place of this embedder's.",
+            metavar="JSON",
+        ),
+    ] = None,
     report: Report = None,
     embedder: Embedder = "int8",
 ) -> None:
     """How high do strangers score? What thresholds are calibrated by."""
     result = tail.run(
-        _reader(embedder), images=images, exclude=exclude, data=data, json_out=json_out
+        _reader(embedder),
+        images=images,
+        exclude=exclude,
+        data=data,
+        json_out=json_out,
+        tails=tails,
     )
     _tell(result, report, None)
 
 
+app.command("video")(video_command)
+app.command("enrolment")(enrolment_command)
+app.command("liveness")(liveness_command)
+app.command("targets")(targets_command)
+
+
+def _config(embedder: str) -> Config:
+    return make_config({"embedder": f"mobilefacenet_{embedder}"})
+
+
 def _reader(embedder: str) -> FaceReader:
-    config = make_config({"embedder": f"mobilefacenet_{embedder}"})
+    config = _config(embedder)
     models = load_models(config)
     rules = ReadingRules(
         scan=config.scan,

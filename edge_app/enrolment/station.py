@@ -2,23 +2,27 @@
 
 It averages the few frames that say most into one template: frames that disagree with the rest
 are dropped (a passer-by, a bad moment), then those that repeat a better one, then those beyond
-the limit. Several templates would each raise the best stranger's score (docs/adr/0008).
+the limit, evenly over the poses. Several templates would each raise the best stranger's score
+(docs/adr/0008), and more frames gain little (docs/adr/0011).
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import zip_longest
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_app.core.consent import SCHEMA_VERSION, sign, template_id
-from edge_app.core.embed import unit
+from edge_app.core.embed import average, direction
 from edge_app.core.revocation import ENTROPY_BYTES, new_code, revocation_sha256
 from edge_app.enrolment.consent_notice import Notice
+from edge_app.enrolment.poses import Facing, facings
 from edge_app.errors import EnrolmentError
 from edge_app.records import (
     Candidate,
@@ -33,6 +37,7 @@ from edge_app.records import (
     LawfulBasis,
     Probe,
     Purpose,
+    Rejection,
     Template,
 )
 
@@ -48,8 +53,8 @@ class EnrolmentLimits:
     max_frames:           frames that are averaged into the template.
     min_similarity:       mean cosine to the other frames below which a frame is an outlier.
     duplicate_similarity: cosine to a kept frame above which a frame adds nothing.
-    relative_similarity:  cosine to someone enrolled from which a warning is due.
-    same_similarity:      cosine from which the two could not be told apart.
+    relative_similarity:  comparison score with someone enrolled from which a warning is due.
+    same_similarity:      score from which the two could not be told apart.
     """
 
     min_frames: int
@@ -77,33 +82,62 @@ class Agreement:
 class EnrolmentReport:
     """What became of the captured frames.
 
+    frames:     good ones.
+    kept:       how many were averaged, by the way they face.
+    missing:    the ways that no good frame faces.
+    refused:    frames that were not good, by the reason.
     look_alike: the enrolled person who comes closest, if close enough for a warning.
     """
 
     frames: int
-    kept: int
+    kept: Mapping[Facing, int]
     outliers: int
     duplicates: int
     surplus: int
+    missing: tuple[Facing, ...]
+    refused: Mapping[Rejection, int]
+    demo: bool
     look_alike: Candidate | None = field(repr=False)
 
     def lines(self) -> tuple[str, ...]:
         """The same in plain words, one line each, without names."""
-        good = _count(self.frames, "good one")
-        said = [f"one template averaged from {_count(self.kept, 'frame')} of {good}"]
+        return (*self._used(), *self._left_out(), *self._warnings())
+
+    def _used(self) -> tuple[str, ...]:
+        poses = ", ".join(f"{facing} {count}" for facing, count in self.kept.items())
+        used = _count(sum(self.kept.values()), "good frame")
+        return (f"one template averaged from {used} of {self.frames}: {poses}",)
+
+    def _left_out(self) -> list[str]:
         reasons = (
             (self.outliers, "looked different from the others"),
             (self.duplicates, "added nothing to a better one"),
             (self.surplus, "went beyond the limit per person"),
         )
-        said += [f"{_count(n, 'frame')} left out: {why}" for n, why in reasons if n]
+        said = [f"{_count(n, 'good frame')} left out: {why}" for n, why in reasons if n]
+        if self.refused:
+            counted = sorted(self.refused.items(), key=lambda item: -item[1])
+            why = ", ".join(f"{reason.replace('_', ' ')} {n}" for reason, n in counted)
+            said.append(f"{_count(sum(self.refused.values()), 'frame')} refused: {why}")
+        return said
+
+    def _warnings(self) -> list[str]:
+        said = []
+        if self.missing:
+            advice = (
+                "pictures guide nobody, a live capture asks for them"
+                if self.demo
+                else "turned that way, this person may be missed more often; to mend it, leave and "
+                "enrol again"
+            )
+            said.append(f"no good frame faces {' or '.join(self.missing)}: {advice}")
         if self.look_alike is not None:
             said.append(
                 "this face is close to someone already enrolled: comparison score "
                 f"{self.look_alike.similarity:.2f}, which is no percentage; they may be taken "
                 "for each other (a relative, or the same person enrolled twice?)"
             )
-        return tuple(said)
+        return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +184,7 @@ def enrol(
     _require_origin(probes, demo=demo)
     kept, report = _select(probes, limits, demo=demo)
     code = new_code(entropy(ENTROPY_BYTES))
-    embedding = unit(np.mean([probe.embedding for probe in kept], axis=0))
+    embedding = average(np.stack([probe.embedding for probe in kept]))
     templates = (Template(template_id(embedding), embedding),)
     record = ConsentRecord(
         schema_version=SCHEMA_VERSION,
@@ -227,36 +261,56 @@ def _select(
     probes: Sequence[Probe], limits: EnrolmentLimits, *, demo: bool
 ) -> tuple[list[Probe], EnrolmentReport]:
     """The probes that are averaged, and what became of the others."""
-    agreeing = _agreeing(probes, limits.min_similarity)
+    poses, cosines = facings(probes), _cosines(probes)
+    agreeing = _agreeing(cosines, limits.min_similarity)
     if 2 * len(agreeing) <= len(probes):
         raise EnrolmentError(
             "the frames do not look like one person; nothing was stored, capture again with "
             "one face in view"
         )
-    if not demo and len(agreeing) < limits.min_frames:
-        raise EnrolmentError(
-            f"{_count(len(agreeing), 'good frame')} instead of {limits.min_frames}; nothing was "
-            "stored, capture again and hold still a little longer"
-        )
-    distinct = _distinct(agreeing, limits.duplicate_similarity)
-    kept = distinct[: limits.max_frames]
-
+    found = {poses[i] for i in agreeing}
+    if not demo:
+        _require_enough(len(agreeing), found, limits)
+    best_first = sorted(agreeing, key=lambda i: probes[i].quality.score, reverse=True)
+    distinct = _distinct(best_first, cosines, limits.duplicate_similarity)
+    kept = _evenly(distinct, poses)[: limits.max_frames]
+    counts = Counter(poses[i] for i in kept)
     report = EnrolmentReport(
         frames=len(probes),
-        kept=len(kept),
+        kept={pose: counts[pose] for pose in Facing if counts[pose]},
         outliers=len(probes) - len(agreeing),
         duplicates=len(agreeing) - len(distinct),
         surplus=len(distinct) - len(kept),
+        missing=tuple(pose for pose in Facing if pose not in found),
+        refused={},
+        demo=demo,
         look_alike=None,
     )
-    return kept, report
+    return [probes[i] for i in kept], report
 
 
-def _agreeing(probes: Sequence[Probe], min_similarity: float) -> list[Probe]:
+def _require_enough(frames: int, found: Collection[Facing], limits: EnrolmentLimits) -> None:
+    if frames < limits.min_frames:
+        raise EnrolmentError(
+            f"{_count(frames, 'good frame')} instead of {limits.min_frames}; nothing was "
+            "stored, capture again and hold still a little longer"
+        )
+    if Facing.STRAIGHT not in found:
+        raise EnrolmentError(
+            "no good frame looks straight at the camera; nothing was stored, capture again with "
+            "the camera at eye height"
+        )
+
+
+def _cosines(probes: Sequence[Probe]) -> Float32Array:
+    """Of all with all. Comparison scores are lower where both faces are easy to read."""
+    directions = np.stack([direction(probe.embedding) for probe in probes])
+    return directions @ directions.T
+
+
+def _agreeing(cosines: Float32Array, min_similarity: float) -> list[int]:
     """Drop the frame least like the rest until all that remain are like each other."""
-    embeddings = np.stack([probe.embedding for probe in probes])
-    cosines = embeddings @ embeddings.T
-    kept = np.arange(len(probes))
+    kept = np.arange(len(cosines))
     while len(kept) > 1:
         among = cosines[np.ix_(kept, kept)]
         to_the_rest = (among.sum(axis=1) - among.diagonal()) / (len(kept) - 1)
@@ -264,16 +318,25 @@ def _agreeing(probes: Sequence[Probe], min_similarity: float) -> list[Probe]:
         if to_the_rest[worst] >= min_similarity:
             break
         kept = np.delete(kept, worst)
-    return [probes[int(position)] for position in kept]
+    return [int(position) for position in kept]
 
 
-def _distinct(probes: list[Probe], duplicate_similarity: float) -> list[Probe]:
-    """Best quality first, without those that a better one makes superfluous."""
-    kept: list[Probe] = []
-    for probe in sorted(probes, key=lambda p: p.quality.score, reverse=True):
-        if all(float(probe.embedding @ k.embedding) <= duplicate_similarity for k in kept):
-            kept.append(probe)
+def _distinct(
+    best_first: Sequence[int], cosines: Float32Array, duplicate_similarity: float
+) -> list[int]:
+    """Without those that a better one makes superfluous."""
+    kept: list[int] = []
+    for position in best_first:
+        if np.all(cosines[position, kept] <= duplicate_similarity):
+            kept.append(position)
     return kept
+
+
+def _evenly(best_first: Sequence[int], poses: Sequence[Facing]) -> list[int]:
+    """The best of every pose, the straight one first, then the second of every pose, and so on."""
+    by_pose = ([i for i in best_first if poses[i] is pose] for pose in Facing)
+    rounds = zip_longest(*by_pose)
+    return [i for taken in rounds for i in taken if i is not None]
 
 
 def _look_alike(

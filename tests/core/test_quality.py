@@ -88,14 +88,90 @@ def test_each_limit_bites(
     assert fault(face, mesh, measured, limits) is reason
 
 
-def test_dark_glasses_and_masks_are_seen(
+Colour = tuple[int, int, int]
+
+
+def painted(face: ImageBgr, rows: slice, columns: slice, colour: Colour) -> ImageBgr:
+    changed = face.copy()
+    changed[rows, columns] = colour
+    return changed
+
+
+EYES, LOWER_FACE = (slice(44, 63), slice(24, 88)), (slice(76, 112), slice(16, 96))
+BLACK, SKY, SURGICAL = (12, 12, 12), (200, 140, 60), (210, 190, 90)
+
+
+@pytest.mark.parametrize(
+    ("cover", "place", "colour", "on_the_way"),
+    [
+        ("dark glasses", EYES, BLACK, True),
+        ("glasses that mirror the sky", EYES, SKY, True),
+        ("a surgical mask", LOWER_FACE, SURGICAL, True),
+        ("tinted glasses", EYES, (40, 52, 66), False),
+    ],
+)
+def test_covers_are_seen(
+    pipeline: Pipeline,
+    config: Config,
+    portrait: ImageBgr,
+    cover: str,
+    place: tuple[slice, slice],
+    colour: Colour,
+    *,
+    on_the_way: bool,
+) -> None:
+    """Enrolment refuses what a device, which meets people as they are, lets pass."""
+    _, _, face, _ = judge(pipeline, config, portrait)
+    covered = painted(face, *place, colour)
+    for limits in (config.quality, config.enrolment_quality):
+        assert not occluded(face, limits)
+    assert occluded(covered, config.enrolment_quality), cover
+    assert occluded(covered, config.quality) is on_the_way
+
+
+@pytest.mark.parametrize(
+    ("look", "rows", "columns"),
+    [
+        ("deep-set eyes under dark brows", slice(40, 56), slice(24, 88)),
+        ("a black beard", slice(88, 112), slice(16, 96)),
+        ("a shadow on one side", slice(40, 112), slice(0, 52)),
+    ],
+)
+def test_dark_parts_of_a_face_are_no_covers(
+    pipeline: Pipeline,
+    config: Config,
+    portrait: ImageBgr,
+    look: str,
+    rows: slice,
+    columns: slice,
+) -> None:
+    _, _, face, _ = judge(pipeline, config, portrait)
+    darker = face.copy()
+    darker[rows, columns] = darker[rows, columns] // 6
+    assert not occluded(darker, config.enrolment_quality), look
+
+
+def test_a_beard_takes_the_colour_away_as_a_mask_does_but_is_dark(
     pipeline: Pipeline, config: Config, portrait: ImageBgr
 ) -> None:
     _, _, face, _ = judge(pipeline, config, portrait)
-    assert not occluded(face, config.quality)
-    glasses = face.copy()
-    glasses[44:60, 24:88] = 12
-    assert occluded(glasses, config.quality)
-    mask = face.copy()
-    mask[76:112, 16:96] = (210, 190, 90)  # the blue of a surgical mask
-    assert occluded(mask, config.quality)
+    limits = replace(config.enrolment_quality, max_lower_face_colour_distance=10.0)
+    assert not occluded(face, limits)
+    assert not occluded(painted(face, *LOWER_FACE, (20, 20, 20)), limits)
+    assert occluded(painted(face, *LOWER_FACE, (150, 150, 150)), limits)
+
+
+@pytest.mark.parametrize("skin", [0.35, 0.6, 1.0])
+def test_how_dark_skin_is_makes_no_difference(
+    pipeline: Pipeline, config: Config, portrait: ImageBgr, skin: float
+) -> None:
+    _, _, face, _ = judge(pipeline, config, portrait)
+    darker = np.asarray(face * skin, np.uint8)
+    assert not occluded(darker, config.enrolment_quality)
+    assert occluded(painted(darker, *EYES, (0, 0, 0)), config.enrolment_quality)
+
+
+@pytest.mark.parametrize("luma", [0, 128, 255])
+def test_a_picture_of_nothing_is_no_cover(config: Config, luma: int) -> None:
+    blank = np.full((112, 112, 3), luma, np.uint8)
+    assert occluded(blank, config.enrolment_quality) is (luma == 0)

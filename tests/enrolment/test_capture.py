@@ -16,21 +16,28 @@ from edge_app.app import Home
 from edge_app.config import Config
 from edge_app.core.liveness import Ask, LivenessRule
 from edge_app.enrol import Applicant, EnrolmentResult, consent_notice, enrol_person
-from edge_app.enrolment.capture import Capture
+from edge_app.enrolment.capture import Capture, PoseRule
+from edge_app.enrolment.poses import Facing, facings
 from edge_app.errors import EnrolmentError
 from edge_app.people import list_people
 from edge_app.pipeline import Pipeline
-from edge_app.records import Frame, FrameOrigin, ImageBgr, LawfulBasis
+from edge_app.records import Frame, FrameOrigin, ImageBgr, LawfulBasis, Rejection
 from tests.heads import Relief, relief
 
-RULE = LivenessRule(turn_deg=15.0, straight_deg=10.0, step_timeout_s=1.6)
+RULE = LivenessRule(
+    turn_deg=15.0, straight_deg=10.0, step_timeout_s=1.6, max_lost_s=0.1, min_relief=0.0
+)
 TURNS = (Ask.LEFT, Ask.UP, Ask.RIGHT)
-ANGLES = {
+POSES = PoseRule(frames_per_pose=1, timeout_s=1.0)
+ANGLES: dict[Ask | Facing, tuple[float, float]] = {
     Ask.STRAIGHT: (0.0, 0.0),
     Ask.LEFT: (38.0, 0.0),
     Ask.RIGHT: (-38.0, 0.0),
     Ask.UP: (0.0, 22.0),
+    Facing.DOWN: (0.0, -14.0),
 }
+Asked = Ask | Facing
+LAST_FRAME = 200
 
 
 class Sitter:
@@ -40,32 +47,32 @@ class Sitter:
     """
 
     def __init__(
-        self, shows: Callable[[Ask], ImageBgr], origin: FrameOrigin = FrameOrigin.LIVE
+        self, shows: Callable[[Asked], ImageBgr], origin: FrameOrigin = FrameOrigin.LIVE
     ) -> None:
         self.origin = origin
         self.description = "sitter"
         self.undecodable = 0
-        self.asked: list[Ask] = []
+        self.asked: list[Asked] = []
         self.hints: list[str] = []
         self.is_open = False
         self._shows = shows
-        self._number = 0
+        self.frames_read = 0
 
     def open(self) -> None:
         self.is_open = True
 
     def read(self) -> Frame | None:
         assert self.is_open
-        if self._number > 200:
+        if self.frames_read == LAST_FRAME:
             return None
-        self._number += 1
+        self.frames_read += 1
         image = self._shows(self.asked[-1] if self.asked else Ask.STRAIGHT)
-        return Frame(image, self._number * 0.2, self._number, self.origin)
+        return Frame(image, self.frames_read * 0.2, self.frames_read, self.origin)
 
     def close(self) -> None:
         self.is_open = False
 
-    def ask(self, ask: Ask) -> None:
+    def ask(self, ask: Asked) -> None:
         self.asked.append(ask)
 
     def hint(self, text: str) -> None:
@@ -81,25 +88,82 @@ def head(pipeline: Pipeline, portrait: ImageBgr) -> Relief:
 
 
 @pytest.fixture(scope="session")
-def poses(head: Relief) -> dict[Ask, ImageBgr]:
+def poses(head: Relief) -> dict[Asked, ImageBgr]:
     return {ask: head.turned(*angles) for ask, angles in ANGLES.items()}
 
 
 def capture(pipeline: Pipeline, config: Config, sitter: Sitter) -> Capture:
-    return Capture(pipeline, config.enrolment_quality, sitter)
+    return Capture(
+        pipeline,
+        config.enrolment_quality,
+        sitter,
+        detector=config.scan.tile_detector,
+        max_overlap=config.look.max_detection_overlap,
+    )
 
 
 def test_somebody_who_does_as_asked_is_captured(
-    pipeline: Pipeline, config: Config, poses: dict[Ask, ImageBgr]
+    pipeline: Pipeline, config: Config, poses: dict[Asked, ImageBgr]
 ) -> None:
     sitter = Sitter(lambda ask: poses[ask])
-    probes = capture(pipeline, config, sitter).live(sitter, RULE, TURNS)
+    captured = capture(pipeline, config, sitter).live(sitter, RULE, TURNS, POSES)
     assert sitter.asked == [
-        Ask.STRAIGHT, Ask.LEFT, Ask.STRAIGHT, Ask.UP, Ask.STRAIGHT, Ask.RIGHT, Ask.STRAIGHT
+        Ask.STRAIGHT, Ask.LEFT, Ask.STRAIGHT, Ask.UP, Ask.STRAIGHT, Ask.RIGHT, Ask.STRAIGHT,
+        Facing.DOWN,
     ]  # fmt: skip
-    assert len(probes) >= 4
-    assert {probe.origin for probe in probes} == {FrameOrigin.LIVE}
+    assert set(facings(captured.probes)) == set(Facing)
+    assert captured.refused == {}
+    assert {probe.origin for probe in captured.probes} == {FrameOrigin.LIVE}
     assert not sitter.is_open
+
+
+def test_a_pose_that_is_not_taken_is_not_waited_for_for_ever(
+    pipeline: Pipeline, config: Config, poses: dict[Asked, ImageBgr]
+) -> None:
+    sitter = Sitter(lambda ask: poses[Ask.STRAIGHT if ask == Facing.DOWN else ask])
+    captured = capture(pipeline, config, sitter).live(sitter, RULE, TURNS, POSES)
+    assert set(facings(captured.probes)) == set(Facing) - {Facing.DOWN}
+    assert sitter.asked[-1] is Facing.DOWN
+    assert sitter.frames_read < LAST_FRAME
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_nothing_is_taken_after_the_face_that_passed_left(
+    pipeline: Pipeline, config: Config, poses: dict[Asked, ImageBgr], others: int
+) -> None:
+    """Whoever sits down after the challenge has passed none."""
+    then = np.full_like(poses[Ask.STRAIGHT], 128)
+    if others:
+        then = np.ascontiguousarray(np.hstack([poses[Facing.DOWN]] * others))
+    after: list[ImageBgr] = []
+
+    def shows(ask: Asked) -> ImageBgr:
+        if ask == Facing.DOWN:
+            after.append(then)
+            return then if len(after) == 1 else poses[Facing.DOWN]
+        return poses[ask]
+
+    sitter = Sitter(shows)
+    captured = capture(pipeline, config, sitter).live(sitter, RULE, TURNS, POSES)
+    assert Facing.DOWN not in facings(captured.probes)
+    assert len(after) == 1
+
+
+def test_refused_frames_are_counted_and_hinted_at(
+    pipeline: Pipeline, config: Config, portrait: ImageBgr
+) -> None:
+    dark = portrait // 8
+    shown = iter([portrait, dark, portrait, dark])
+
+    class Album(Sitter):
+        def read(self) -> Frame | None:
+            image = next(shown, None)
+            return None if image is None else Frame(image, 0.0, 0, FrameOrigin.REPLAY)
+
+    album = Album(lambda _: portrait, FrameOrigin.REPLAY)
+    captured = capture(pipeline, config, album).replayed(album)
+    assert captured.refused == {Rejection.TOO_DARK: 2}
+    assert len(captured.probes) == 2
 
 
 @pytest.mark.parametrize(
@@ -118,13 +182,13 @@ def test_somebody_who_does_as_asked_is_captured(
 def test_these_are_refused(
     pipeline: Pipeline,
     config: Config,
-    poses: dict[Ask, ImageBgr],
+    poses: dict[Asked, ImageBgr],
     attack: str,
-    shows: Callable[[dict[Ask, ImageBgr], Ask], ImageBgr],
+    shows: Callable[[dict[Asked, ImageBgr], Asked], ImageBgr],
 ) -> None:
     sitter = Sitter(lambda ask: shows(poses, ask))
     with pytest.raises(EnrolmentError, match="liveness"):
-        capture(pipeline, config, sitter).live(sitter, RULE, TURNS)
+        capture(pipeline, config, sitter).live(sitter, RULE, TURNS, POSES)
     assert not sitter.is_open, attack
 
 
@@ -139,7 +203,7 @@ def test_two_faces_are_too_many(pipeline: Pipeline, config: Config, portrait: Im
     both = np.ascontiguousarray(np.hstack([portrait, portrait]))
     sitter = Sitter(lambda _: both)
     with pytest.raises(EnrolmentError, match="liveness"):
-        capture(pipeline, config, sitter).live(sitter, RULE, TURNS)
+        capture(pipeline, config, sitter).live(sitter, RULE, TURNS, POSES)
     assert "one person only, please" in sitter.hints
     replay = Sitter(lambda _: both, FrameOrigin.REPLAY)
     with pytest.raises(EnrolmentError, match="2 faces"):
@@ -149,7 +213,7 @@ def test_two_faces_are_too_many(pipeline: Pipeline, config: Config, portrait: Im
 def test_a_camera_that_ends_early(pipeline: Pipeline, config: Config) -> None:
     sitter = Sitter(lambda _: np.zeros((480, 640, 3), np.uint8))
     with pytest.raises(EnrolmentError, match="liveness"):
-        capture(pipeline, config, sitter).live(sitter, RULE, TURNS)
+        capture(pipeline, config, sitter).live(sitter, RULE, TURNS, POSES)
 
 
 def test_live_and_replayed_do_not_mix(
@@ -161,13 +225,13 @@ def test_live_and_replayed_do_not_mix(
         capture(pipeline, config, live).replayed(live)
     replay = Sitter(lambda _: portrait, FrameOrigin.REPLAY)
     with pytest.raises(EnrolmentError, match="live capture"):
-        capture(pipeline, config, replay).live(replay, RULE, TURNS)
+        capture(pipeline, config, replay).live(replay, RULE, TURNS, POSES)
 
 
 def test_a_live_enrolment_is_signed_as_one(
     tmp_path: Path,
     config: Config,
-    poses: dict[Ask, ImageBgr],
+    poses: dict[Asked, ImageBgr],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sitter = Sitter(lambda ask: poses[ask])
@@ -197,6 +261,7 @@ def test_a_live_enrolment_is_signed_as_one(
     assert given == [result]
     (person,) = list_people(config, home, SystemClock())
     assert (person.templates, person.fault) == (1, "")
-    assert result.report.kept >= 2
-    assert set(sitter.asked) <= {Ask.STRAIGHT, *TURNS}
-    assert len(sitter.asked) == 9
+    assert set(result.report.kept) == set(Facing)
+    assert result.report.missing == ()
+    assert set(sitter.asked) == set(Facing)
+    assert 10 <= len(sitter.asked) <= 12
