@@ -264,4 +264,4 @@ def test_a_live_enrolment_is_signed_as_one(
     assert set(result.report.kept) == set(Facing)
     assert result.report.missing == ()
     assert set(sitter.asked) == set(Facing)
-    assert 10 <= len(sitter.asked) <= 12
+    assert 9 <= len(sitter.asked) <= 12  # all four poses may have been drawn for the challenge
