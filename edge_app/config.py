@@ -131,8 +131,8 @@ class EnrolmentConfig(_Section):
     turn_deg: float = 18.0
     straight_deg: float = 10.0
     step_timeout_s: float = 12.0
-    max_lost_s: float = 0.6
-    min_relief: float = -0.1
+    max_lost_s: float = 1.0
+    min_relief: float = -0.06
 
 
 class ControllerConfig(_Section):
@@ -322,7 +322,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "enrolment.turn_deg": (12, 30),
     "enrolment.straight_deg": (4, 11),
     "enrolment.step_timeout_s": (3, 60),
-    "enrolment.max_lost_s": (0, 1),
+    "enrolment.max_lost_s": (0, 2),
     "enrolment.min_relief": (-0.2, 0.3),
     "mqtt.alert_expiry_s": (1, 86_400),
     "mqtt.max_inflight": (1, 1000),

@@ -176,7 +176,8 @@ class Hand:
     """How a neck or a hand moves what it holds.
 
     turn_deg, nod_deg: least and largest rotation that it makes when asked.
-    limit_deg, patience_s: how far it goes when that was not enough, and after how long a bit more.
+    limit_deg:     least and largest rotation that it goes to when that was not enough.
+    patience_s:    after how long it goes a bit further.
     speed_deg_s:   least and largest speed.
     mixing:        standard deviation of the other axes' part in a rotation.
     jitter_deg, jitter_m: standard deviations of the tremor.
@@ -185,7 +186,7 @@ class Hand:
 
     turn_deg: tuple[float, float]
     nod_deg: tuple[float, float]
-    limit_deg: float
+    limit_deg: tuple[float, float]
     patience_s: float
     speed_deg_s: tuple[float, float]
     mixing: float
@@ -197,7 +198,7 @@ class Hand:
 _NECK: Final = Hand(
     turn_deg=(22.0, 40.0),
     nod_deg=(14.0, 25.0),
-    limit_deg=45.0,
+    limit_deg=(35.0, 45.0),
     patience_s=2.0,
     speed_deg_s=(25.0, 120.0),
     mixing=0.12,
@@ -208,7 +209,7 @@ _NECK: Final = Hand(
 _PRINT: Final = Hand(
     turn_deg=(15.0, 50.0),
     nod_deg=(15.0, 50.0),
-    limit_deg=_MOST_DEG,
+    limit_deg=(35.0, 60.0),
     patience_s=0.8,
     speed_deg_s=(25.0, 150.0),
     mixing=0.15,
@@ -219,7 +220,7 @@ _PRINT: Final = Hand(
 _HELD: Final = Hand(
     turn_deg=(2.0, 6.0),
     nod_deg=(2.0, 6.0),
-    limit_deg=8.0,
+    limit_deg=(6.0, 8.0),
     patience_s=2.0,
     speed_deg_s=(10.0, 30.0),
     mixing=0.5,
@@ -275,6 +276,7 @@ class Obeying(_Turning):
 
     def __init__(self, hand: Hand, random: Generator) -> None:
         super().__init__(hand, random)
+        self._limit_deg = random.uniform(*hand.limit_deg)
         self._asked: str = Ask.STRAIGHT
         self._since_s = 0.0
         self._target = self._coming = np.zeros(3)
@@ -284,8 +286,8 @@ class Obeying(_Turning):
             self._asked, self._coming = asked, self.rotation(asked)
             self._since_s = time_s + self.random.uniform(*_REACTION_S)
         elif time_s > self._since_s + self.hand.patience_s:
-            limit_deg = self.hand.limit_deg
-            self._coming = np.clip(self._coming * _FURTHER, -limit_deg, limit_deg)
+            further = self._coming * _FURTHER
+            self._coming = np.clip(further, -self._limit_deg, self._limit_deg)
             self._since_s = time_s
         if time_s >= self._since_s:
             self._target = self._coming

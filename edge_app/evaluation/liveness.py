@@ -40,9 +40,14 @@ LIMITS: Final = (
     "only the pictures of one person that are compared with each other."
 )
 
+_TAIL: Final = 0.025
 _TURNS: Final = 4
 _CLIP_S: Final = 200.0
 _FRONTAL_DEG: Final = 6.0
+_LEVEL_DEG: Final = (-15.0, 5.0)
+"""Pitch of portraits that look straight; -5 is the mean of people. A head composed from a picture
+that looks down already could not be nodded."""
+
 _TURNED_DEG: Final = (18.0, 45.0)
 _PAIRS: Final = 4
 """Pairs of pictures that a real person's relief is the mean of, as of four turns."""
@@ -160,13 +165,13 @@ def clopper_pearson(hits: int, trials: int) -> Interval:
 
 def _share_where(hits: int, trials: int) -> float:
     """The share at which `hits` or fewer of `trials` have a probability of 2.5 %."""
+    k = np.arange(hits + 1)
+    ways = np.concatenate(([0.0], np.cumsum(np.log((trials - k[:-1]) / k[1:]))))
     low, high = 0.0, 1.0
     for _ in range(50):
         share = (low + high) / 2
-        terms = (
-            math.comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(hits + 1)
-        )
-        low, high = (share, high) if sum(terms) > 0.025 else (low, share)
+        likely = np.exp(ways + k * math.log(share) + (trials - k) * math.log1p(-share)).sum()
+        low, high = (share, high) if likely > _TAIL else (low, share)
     return (low + high) / 2
 
 
@@ -244,7 +249,7 @@ def run(
         if len(portraits) >= people and not several:
             continue
         seen = _look(reader, images, by_person[who][: _PICTURES if several else 1])
-        straight = [of for of, view in seen if abs(view.pose.yaw_deg) < _FRONTAL_DEG]
+        straight = [of for of, view in seen if _is_straight(view)]
         if straight and len(portraits) < people:
             portraits.append(straight[0])
         views.append([view for _, view in seen])
@@ -264,6 +269,12 @@ def run(
     )
     write_json(json_out, result.to_json())
     return result
+
+
+def _is_straight(view: View) -> bool:
+    lowest_deg, highest_deg = _LEVEL_DEG
+    level = lowest_deg < view.pose.pitch_deg < highest_deg
+    return level and abs(view.pose.yaw_deg) < _FRONTAL_DEG
 
 
 def _look(reader: FaceReader, folder: Path, names: Sequence[str]) -> list[tuple[Portrait, View]]:
