@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,9 @@ from edge_app.evaluation.targets import (
     read_results,
 )
 from edge_app.evaluation.targets import record as write_record
+
+_TABLE_COLUMNS = 104
+"""Width in characters from which the table fits."""
 
 
 def targets_command(
@@ -38,7 +42,8 @@ def targets_command(
 ) -> None:
     """Every measure with its target. Exit status 1 where one is missed or was not measured."""
     verdicts = judge(read_results(results))
-    _print(verdicts)
+    # A short run is held against the record, and leaves most of the targets to the full one.
+    _print([v for v in verdicts if against is None or v.measured is not None])
     if record is not None:
         write_record(verdicts, record)
     if against is not None:
@@ -50,7 +55,7 @@ def targets_command(
         raise typer.Exit(1)
 
 
-def _print(verdicts: tuple[Verdict, ...]) -> None:
+def _print(verdicts: Sequence[Verdict]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("measure", "target", "measured", "95 % interval", ""):
         table.add_column(heading, no_wrap=True)
@@ -64,7 +69,8 @@ def _print(verdicts: tuple[Verdict, ...]) -> None:
             "" if verdict.ci95 is None else " to ".join(_shown(end) for end in verdict.ci95),
             Text(met, style),
         )
-    out.print(table)
+    # In a log, too, every figure is to be read in full.
+    out.print(table, width=max(out.width, _TABLE_COLUMNS), crop=False)
 
 
 def _figure(verdict: Verdict) -> str:
