@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -70,7 +71,8 @@ def _print(verdicts: Sequence[Verdict]) -> None:
             Text(met, style),
         )
     # In a log, too, every figure is to be read in full.
-    out.print(table, width=max(out.width, _TABLE_COLUMNS), crop=False)
+    wide = Console(width=max(out.width, _TABLE_COLUMNS), no_color=not out.is_terminal)
+    wide.print(table, crop=False)
 
 
 def _figure(verdict: Verdict) -> str:
