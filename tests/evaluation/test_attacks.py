@@ -10,9 +10,9 @@ from edge_app.app import load_models, make_rules
 from edge_app.commands.evaluate_liveness import Station
 from edge_app.config import Config
 from edge_app.core.align import parallax_pose
-from edge_app.core.liveness import Ask
+from edge_app.core.liveness import Ask, observe, relief_between
 from edge_app.evaluation.attacks import CAMERA, Clip, Kind, Portrait, head, portrait
-from edge_app.evaluation.surfaces import Placement, draw
+from edge_app.evaluation.surfaces import Placement, Surface, draw, sheet
 from edge_app.pipeline import Pipeline
 from edge_app.records import Frame, ImageBgr
 
@@ -84,6 +84,28 @@ def test_a_solid_head_turns_as_far_as_it_is_turned(
         (found, *_) = pipeline.detect_whole(canvas)
         poses.append(parallax_pose(pipeline.mesh(canvas, found)))
     assert poses[1].yaw_deg - poses[0].yaw_deg == pytest.approx(yaw_deg, abs=12.0)
+
+
+def test_a_head_has_relief_and_a_print_has_none(
+    pipeline: Pipeline, config: Config, sitter: Portrait
+) -> None:
+    width_m = sitter.metres_per_px * sitter.image.shape[1]
+    paper = sheet(sitter.image, width_m, float("inf"), 0.0)
+    solid = head(sitter, 1.0)
+    of_head = relief_of(pipeline, solid, [(25, 0), (-25, 0), (0, 18), (0, -18)])
+    of_print = relief_of(pipeline, paper, [(50, 0), (-50, 0), (0, 45), (0, -40)])
+    assert of_print < config.enrolment.min_relief < 0 < of_head
+
+
+def relief_of(pipeline: Pipeline, surface: Surface, turns: list[tuple[int, int]]) -> float:
+    """The mean over some turned views."""
+    views = []
+    for yaw_deg, pitch_deg in [(0, 0), *turns]:
+        canvas = np.full((CAMERA.height_px, CAMERA.width_px, 3), 90, np.uint8)
+        draw(canvas, surface, Placement(yaw_deg, pitch_deg, 0.0, (0.0, 0.0, 0.45)), CAMERA)
+        (found, *_) = pipeline.detect_whole(canvas)
+        views.append(observe(canvas, pipeline.mesh(canvas, found)))
+    return float(np.mean([relief_between(views[0], turned) for turned in views[1:]]))
 
 
 def test_what_is_bent_looks_bent_and_what_is_shown_moves(sitter: Portrait) -> None:
