@@ -39,6 +39,7 @@ detection() { # COUNT
   rm -rf "$out/scenes"
 }
 video() { evaluate video video "${images[@]}" "${exclude[@]}"; }
+liveness() { evaluate liveness liveness "${images[@]}"; }
 
 if [ "$form" = --short ]; then
   verification & first=$!
@@ -49,5 +50,7 @@ fi
 { verification && identification 1 && identification 3 && detection 200; } & first=$!
 identification 1 float && identification 3 float
 wait "$first"
+liveness & first=$!
 video
+wait "$first"
 exec "$familiar" evaluate targets --results "$out"

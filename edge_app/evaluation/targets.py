@@ -134,6 +134,15 @@ TARGETS: Final[tuple[Target, ...]] = (
         False,
         ("missed_at_false_ci95", "0.003"),
     ),
+    Target(
+        "liveness: worst APCER of a kind",
+        "liveness",
+        ("worst_apcer",),
+        0.01,
+        False,
+        ("worst_apcer_ci95",),
+    ),
+    Target("liveness: BPCER", "liveness", ("bpcer",), 0.05, False, ("bpcer_ci95",)),
 )
 
 
