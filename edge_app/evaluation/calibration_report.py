@@ -18,16 +18,15 @@ from edge_app.core.calibrate import (
     threshold_for,
 )
 from edge_app.errors import CalibrationError
-from edge_app.evaluation.files import write_text
-from edge_app.evaluation.report import (
-    _BLUE,
-    _GREY,
-    _ORANGE,
+from edge_app.evaluation.page import (
+    BLUE,
+    GREY,
+    ORANGE,
     Figure,
-    _draw,
-    _html,
-    _Page,
-    _Table,
+    Page,
+    Table,
+    plot,
+    write_page,
 )
 from edge_app.records import Calibration
 
@@ -129,7 +128,7 @@ def write_calibration_report(
     """
     here = rows[0]
     needed = here.needed
-    page = _Page(
+    page = Page(
         title="Calibration",
         about=f"{in_words(calibration.target_fpir)} Measured on {tail.people:,} people: "
         f"{tail.data}. Model {tail.model_sha256[:12]}.",
@@ -148,13 +147,13 @@ def write_calibration_report(
             Figure("Holds for", f"{calibration.max_templates:,}", "templates"),
         ),
         plots=(
-            _draw(
+            plot(
                 lambda axes: _fpir_curve(axes, tail, calibration),
                 "FPIR over the threshold",
                 f"Among {calibration.max_templates:,} templates. Band: 95 % of bootstrap "
                 "resamples of people. A comparison score is not a probability.",
             ),
-            _draw(
+            plot(
                 lambda axes: _threshold_curve(axes, tail, calibration),
                 "Threshold over the gallery's size",
                 "To keep the target. Band: 95 % of bootstrap resamples of people. Grey: more "
@@ -162,19 +161,19 @@ def write_calibration_report(
             ),
         ),
         tables=(
-            _Table("Galleries of other sizes", columns(calibration), [cells(row) for row in rows]),
+            Table("Galleries of other sizes", columns(calibration), [cells(row) for row in rows]),
         ),
         limits=f"{LIMITS} In the table: {ABOUT_THE_TABLE}",
     )
-    write_text(path, _html(page, None))
+    write_page(page, path)
 
 
 def _fpir_curve(axes: Any, tail: ImpostorTail, calibration: Calibration) -> None:
     grid = np.linspace(tail.u, min(MAX_THRESHOLD, calibration.threshold + 0.15), 80)
     estimates = [fpir_estimate(tail, float(t), calibration.max_templates) for t in grid]
     _band(axes, grid, estimates)
-    axes.axhline(calibration.target_fpir, color=_GREY, lw=1, ls="--")
-    axes.plot([calibration.threshold], [calibration.target_fpir], "o", color=_ORANGE, ms=6)
+    axes.axhline(calibration.target_fpir, color=GREY, lw=1, ls="--")
+    axes.plot([calibration.threshold], [calibration.target_fpir], "o", color=ORANGE, ms=6)
     axes.annotate(
         f"{calibration.threshold:.3f}",
         (calibration.threshold, calibration.target_fpir),
@@ -195,13 +194,13 @@ def _threshold_curve(axes: Any, tail: ImpostorTail, calibration: Calibration) ->
     sizes = np.array([row.templates for row in kept], dtype=float)
     _band(axes, sizes, [row.needed for row in kept if row.needed is not None])
     used = [row.threshold for row in kept]
-    axes.plot(sizes, used, color=_ORANGE, lw=1.4, ls="--", label="used")
-    axes.axvspan(tail.people, largest, color=_GREY, alpha=0.12, lw=0)
+    axes.plot(sizes, used, color=ORANGE, lw=1.4, ls="--", label="used")
+    axes.axvspan(tail.people, largest, color=GREY, alpha=0.12, lw=0)
     axes.set(xscale="log", xlabel="templates", ylabel="threshold (comparison score)")
     axes.legend(loc="upper left")
 
 
 def _band(axes: Any, places: Any, estimates: Sequence[Estimate]) -> None:
     low, high = ([e.low for e in estimates], [e.high for e in estimates])
-    axes.fill_between(places, low, high, color=_BLUE, alpha=0.15, lw=0)
-    axes.plot(places, [e.best for e in estimates], color=_BLUE, lw=1.8, label="best estimate")
+    axes.fill_between(places, low, high, color=BLUE, alpha=0.15, lw=0)
+    axes.plot(places, [e.best for e in estimates], color=BLUE, lw=1.8, label="best estimate")

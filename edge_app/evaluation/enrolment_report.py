@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 
 from edge_app.evaluation.enrolment import NEIGHBOURS, Cost, Fusion, TemplatesResult
-from edge_app.evaluation.files import write_text
-from edge_app.evaluation.report import (
-    _BLUE,
-    _LFW_LIMITS,
-    _ORANGE,
+from edge_app.evaluation.page import (
+    BLUE,
+    LFW_LIMITS,
+    ORANGE,
     Figure,
-    _about,
-    _draw,
-    _html,
-    _interval,
-    _Page,
-    _percent,
-    _Table,
+    Page,
+    Table,
+    about_embedder,
+    interval_text,
+    percent,
+    plot,
+    write_page,
 )
 
 _NAMES = {Fusion.MEAN: "averaged", Fusion.EACH: "kept apart"}
@@ -33,8 +32,8 @@ def figures(result: TemplatesResult) -> tuple[Figure, ...]:
         *(
             Figure(
                 f"Warned without reason, {_pictures(alike.pictures)}",
-                _percent(alike.warned),
-                f"{_interval(alike.warned_ci95)} of new people in a gallery of {NEIGHBOURS}; "
+                percent(alike.warned),
+                f"{interval_text(alike.warned_ci95)} of new people in a gallery of {NEIGHBOURS}; "
                 f"{alike.warned_pairs} of {alike.pairs} pairs",
             )
             for alike in result.look_alikes
@@ -42,8 +41,8 @@ def figures(result: TemplatesResult) -> tuple[Figure, ...]:
         *(
             Figure(
                 f"Second enrolment refused, {_pictures(alike.pictures)}",
-                _percent(alike.refused),
-                f"{_interval(alike.refused_ci95)} of {alike.doubles} people",
+                percent(alike.refused),
+                f"{interval_text(alike.refused_ci95)} of {alike.doubles} people",
             )
             for alike in result.look_alikes
             if alike.doubles
@@ -51,9 +50,9 @@ def figures(result: TemplatesResult) -> tuple[Figure, ...]:
         *(
             Figure(
                 f"Gate: {gate.gate}",
-                f"FNIR {_percent(gate.fnir)}, FPIR {_percent(gate.fpir)}",
-                f"refuses {_percent(sum(gate.reasons.values()))} of the pictures; FNIR "
-                + _interval(gate.fnir_ci95),
+                f"FNIR {percent(gate.fnir)}, FPIR {percent(gate.fpir)}",
+                f"refuses {percent(sum(gate.reasons.values()))} of the pictures; FNIR "
+                + interval_text(gate.fnir_ci95),
             )
             for gate in result.gates
         ),
@@ -64,46 +63,46 @@ def write_report(result: TemplatesResult, path: Path) -> None:
     """Raises ConfigError (matplotlib is not installed) or StorageError."""
     rows = [(f.label, f.value, f.note) for f in figures(result)]
     reasons = [
-        (gate.gate, reason.replace("_", " "), _percent(share))
+        (gate.gate, reason.replace("_", " "), percent(share))
         for gate in result.gates
         for reason, share in gate.reasons.items()
     ]
     rate = result.costs[-1].rate
-    page = _Page(
+    page = Page(
         title="Enrolment: pictures, warnings, gates",
-        about=_about(result.embedder, result.model_sha256)
+        about=about_embedder(result.embedder, result.model_sha256)
         + f" {result.gallery} people with many pictures, {result.non_mated} strangers, "
         f"{result.probes} mated searches over {result.draws} draws"
         + (f", folds {', '.join(result.folds)}." if result.folds else "."),
         figures=(),
         plots=(
-            _draw(
+            plot(
                 lambda axes: _curves(axes, result, rate, "fnir"),
                 "Enrolled people missed",
                 f"FNIR at a false match rate of {rate:g}, over pictures per person.",
             ),
-            _draw(
+            plot(
                 lambda axes: _curves(axes, result, rate, "shift"),
                 "How much higher strangers score",
                 "Shift of the threshold for the same rate, against one picture per person.",
             ),
         ),
         tables=(
-            _Table("Figures", ("measure", "figure", "95 % interval, sample"), rows),
-            _Table("Refused pictures", ("gate", "reason", "share of all"), reasons),
+            Table("Figures", ("measure", "figure", "95 % interval, sample"), rows),
+            Table("Refused pictures", ("gate", "reason", "share of all"), reasons),
         ),
         limits="The pictures of one person are of different days; the frames of one capture vary "
-        "less, and gain less by being several. " + _LFW_LIMITS,
+        "less, and gain less by being several. " + LFW_LIMITS,
     )
-    write_text(path, _html(page, None))
+    write_page(page, path)
 
 
 def _cost_figure(cost: Cost) -> Figure:
     low, high = cost.shift_ci95
     return Figure(
         f"{_pictures(cost.pictures)} {_NAMES[cost.fusion]}, FMR {cost.rate:g}",
-        f"FNIR {_percent(cost.fnir)}",
-        f"{_interval(cost.fnir_ci95)}; threshold {cost.threshold:.3f}, shift {cost.shift:+.3f} "
+        f"FNIR {percent(cost.fnir)}",
+        f"{interval_text(cost.fnir_ci95)}; threshold {cost.threshold:.3f}, shift {cost.shift:+.3f} "
         f"({low:+.3f} to {high:+.3f})",
     )
 
@@ -114,7 +113,7 @@ def _pictures(count: int) -> str:
 
 def _curves(axes: Any, result: TemplatesResult, rate: float, what: str) -> None:
     scale = 100 if what == "fnir" else 1
-    for fusion, colour in ((Fusion.MEAN, _BLUE), (Fusion.EACH, _ORANGE)):
+    for fusion, colour in ((Fusion.MEAN, BLUE), (Fusion.EACH, ORANGE)):
         costs = [cost for cost in result.costs if (cost.fusion, cost.rate) == (fusion, rate)]
         counts = [cost.pictures for cost in costs]
         values = np.array([getattr(cost, what) for cost in costs])

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.evaluation.files import write_text
 from edge_app.evaluation.liveness import (
     BEYOND_REACH,
     LIMITS,
@@ -17,16 +16,16 @@ from edge_app.evaluation.liveness import (
     LivenessResult,
     Rate,
 )
-from edge_app.evaluation.report import (
-    _BLUE,
-    _ORANGE,
+from edge_app.evaluation.page import (
+    BLUE,
+    ORANGE,
     Figure,
-    _draw,
-    _html,
-    _interval,
-    _Page,
-    _percent,
-    _Table,
+    Page,
+    Table,
+    interval_text,
+    percent,
+    plot,
+    write_page,
 )
 
 
@@ -49,15 +48,15 @@ def figures(result: LivenessResult) -> tuple[Figure, ...]:
         rows.append(
             Figure(
                 "Real people taken for sheets",
-                _percent(real.refused.rate),
-                f"{_interval(real.refused.ci95)} of {real.people} people, {real.pairs} pairs of "
-                f"their pictures; relief {middle:.2f} ({low:.2f} to {high:.2f})",
+                percent(real.refused.rate),
+                f"{interval_text(real.refused.ci95)} of {real.people} people, {real.pairs} pairs "
+                f"of their pictures; relief {middle:.2f} ({low:.2f} to {high:.2f})",
             )
         )
     rows.append(
         Figure(
             "The same challenge twice",
-            _percent(result.luck),
+            percent(result.luck),
             f"of {result.turns} turns: the least that recordings of others pass by chance",
         )
     )
@@ -70,38 +69,38 @@ def write_report(result: LivenessResult, path: Path) -> None:
         (errors.kind, *(_half(rate) for rate in errors.halves))
         for errors in (result.bona_fide, *result.attacks)
     ]
-    page = _Page(
+    page = Page(
         title="Liveness: what passes, who is refused",
         about=f"{result.people} people, each once per kind of clip; seed {result.seed}.",
         figures=(),
         plots=(
-            _draw(
+            plot(
                 lambda axes: _bars(axes, result),
                 "Judged wrongly",
                 "Share of clips, with exact 95 % intervals; the lines are the targets.",
             ),
         ),
         tables=(
-            _Table(
+            Table(
                 "Figures",
                 ("measure", "figure", "95 % interval, sample"),
                 [(f.label, f.value, f.note) for f in figures(result)],
             ),
-            _Table("Every second person", ("kind", "first half", "second half"), halves),
+            Table("Every second person", ("kind", "first half", "second half"), halves),
         ),
         limits=LIMITS,
     )
-    write_text(path, _html(page, None))
+    write_page(page, path)
 
 
 def _figure(label: str, errors: Errors, target: str) -> Figure:
     rate = errors.all
-    note = f"{_interval(rate.ci95)}; {rate.wrong} of {rate.presented}; {target}"
-    return Figure(label, _percent(rate.rate), note)
+    note = f"{interval_text(rate.ci95)}; {rate.wrong} of {rate.presented}; {target}"
+    return Figure(label, percent(rate.rate), note)
 
 
 def _half(rate: Rate) -> str:
-    return f"{_percent(rate.rate)} ({_interval(rate.ci95)}), {rate.wrong} of {rate.presented}"
+    return f"{percent(rate.rate)} ({interval_text(rate.ci95)}), {rate.wrong} of {rate.presented}"
 
 
 def _bars(axes: Any, result: LivenessResult) -> None:
@@ -110,9 +109,9 @@ def _bars(axes: Any, result: LivenessResult) -> None:
     bounds = np.array([e.all.ci95 for e in errors]).T * 100
     places = np.arange(len(errors))
     axes.errorbar(
-        rates, places, xerr=np.abs(bounds - rates), fmt="o", color=_BLUE, ecolor=_BLUE, capsize=3
+        rates, places, xerr=np.abs(bounds - rates), fmt="o", color=BLUE, ecolor=BLUE, capsize=3
     )
     for limit in (TARGET_APCER, TARGET_BPCER):
-        axes.axvline(100 * limit, color=_ORANGE, lw=1)
+        axes.axvline(100 * limit, color=ORANGE, lw=1)
     axes.set_yticks(places, [e.kind for e in errors])
     axes.set(xlabel="judged wrongly, %")

@@ -1,36 +1,38 @@
-"""One self-contained HTML page per evaluation: figures, plots, worst errors.
-
-People appear by file name, which benchmarks publish; pictures only when asked for.
-"""
+"""What each evaluation says: its headline numbers, and its page of plots and worst errors."""
 
 from __future__ import annotations
 
-import base64
-import importlib
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.core.calibrate import fpir_at
-from edge_app.errors import ConfigError
 from edge_app.evaluation.detection import HARD_BELOW_PX, TARGET_BINS_PX, DetectionResult
 from edge_app.evaluation.encounters import FPS
-from edge_app.evaluation.files import read_picture, write_text
 from edge_app.evaluation.identification import FPIRS, Calibrated, IdentificationResult
 from edge_app.evaluation.measures import (
     NO_SCORE,
     Float64Array,
-    Interval,
     bootstrap_miss_rates,
     operating_point,
     poisson_interval,
+)
+from edge_app.evaluation.page import (
+    BLUE,
+    GREY,
+    LFW_LIMITS,
+    ORANGE,
+    Figure,
+    Page,
+    Table,
+    about_embedder,
+    interval_text,
+    percent,
+    plot,
+    write_page,
 )
 from edge_app.evaluation.tail import TARGET_FPIRS, TailResult
 from edge_app.evaluation.verification import FAR, VerificationResult
@@ -42,91 +44,6 @@ Result = VerificationResult | IdentificationResult | DetectionResult | TailResul
 _WORST: Final = 12
 _CURVE_RESAMPLES: Final = 400
 _SEED: Final = 1
-_THUMBNAIL_PX: Final = 96
-
-_BLUE, _ORANGE, _GREY = "#1f5fa8", "#d2691e", "#5b6570"
-_STYLE: Final = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.edgecolor": "#8a939c",
-    "axes.labelcolor": "#333b44",
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e3e7eb",
-    "grid.linewidth": 0.7,
-    "xtick.color": "#5b6570",
-    "ytick.color": "#5b6570",
-    "legend.frameon": False,
-    "svg.hashsalt": "familiar",  # the same numbers make the same file
-}
-
-_CSS: Final = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #20272e; background: #f5f6f8; margin: 0; }
-main { max-width: 1060px; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.7rem; margin: 0 0 .25rem; }
-h2 { font-size: 1.15rem; margin: 2.25rem 0 .5rem; }
-p { max-width: 46rem; margin: .4rem 0; }
-.about { color: #5b6570; overflow-wrap: anywhere; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: .75rem;
-  margin: 1.5rem 0; padding: 0; }
-.cards div, figure { background: #fff; border: 1px solid #dfe3e8; border-radius: 8px; }
-.cards div { padding: .8rem 1rem; }
-.cards dt { color: #5b6570; font-size: .84rem; }
-.cards dd { margin: 0; font-size: 1.45rem; font-weight: 650; font-variant-numeric: tabular-nums; }
-.cards small { display: block; font-size: .8rem; font-weight: 400; color: #5b6570; }
-.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(480px, 100%), 1fr));
-  gap: .75rem; }
-figure { margin: 0; padding: .75rem; }
-figure img { width: 100%; height: auto; display: block; }
-figcaption { color: #5b6570; font-size: .84rem; padding: .35rem .35rem 0; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; background: #fff; border: 1px solid #dfe3e8; width: 100%;
-  font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid #eceff2; }
-th { background: #eef1f4; font-weight: 600; }
-td img { height: 64px; border-radius: 4px; vertical-align: middle; margin-right: .5rem; }
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One headline number: "99.3 %", with its interval or other context below."""
-
-    label: str
-    value: str
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Plot:
-    svg: bytes
-    alt: str
-    caption: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Cells are plain text; the columns in `pictures` name pictures."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    pictures: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    title: str
-    about: str
-    figures: tuple[Figure, ...]
-    plots: tuple[_Plot, ...]
-    tables: tuple[_Table, ...]
-    limits: str
 
 
 def figures(result: Result) -> tuple[Figure, ...]:
@@ -162,14 +79,16 @@ def write_report(result: Result, path: Path, *, pictures: Path | None) -> None:
             page = _tail_page(result)
         case VideoResult():
             page = _video_page(result)
-    write_text(path, _html(page, pictures))
+    write_page(page, path, pictures=pictures)
 
 
 def _verification_figures(result: VerificationResult) -> tuple[Figure, ...]:
     low, high = result.tar_ci95
     return (
-        Figure("Accuracy", _percent(result.accuracy), _interval(result.accuracy_ci95)),
-        Figure(f"TAR at FAR {FAR:g}", _percent(1 - result.point.miss_rate), _interval((low, high))),
+        Figure("Accuracy", percent(result.accuracy), interval_text(result.accuracy_ci95)),
+        Figure(
+            f"TAR at FAR {FAR:g}", percent(1 - result.point.miss_rate), interval_text((low, high))
+        ),
         Figure("Pairs", f"{len(result.pairs)}", f"{result.same.sum()} of the same person"),
         Figure("No face found", f"{len(result.unread)}", f"of {result.pictures} pictures"),
     )
@@ -178,15 +97,15 @@ def _verification_figures(result: VerificationResult) -> tuple[Figure, ...]:
 def _identification_figures(result: IdentificationResult) -> tuple[Figure, ...]:
     rates = tuple(
         Figure(
-            f"FNIR at FPIR {_percent(fpir, 1)}",
-            _percent(point.miss_rate),
-            f"{_interval(ci)}, threshold {point.threshold:.3f}",
+            f"FNIR at FPIR {percent(fpir, 1)}",
+            percent(point.miss_rate),
+            f"{interval_text(ci)}, threshold {point.threshold:.3f}",
         )
         for fpir, point, ci in zip(FPIRS, result.points, result.misses_ci95, strict=True)
     )
     searches = f"{result.own.size} + {result.non_mated.size}"
     return (
-        Figure("Rank 1", _percent(result.rank1), _interval(result.rank1_ci95)),
+        Figure("Rank 1", percent(result.rank1), interval_text(result.rank1_ci95)),
         *rates,
         _identification_calibrated(result.calibrated),
         Figure("Enrolled people", f"{len(result.people)}", _enrolled(result)),
@@ -202,10 +121,10 @@ def _identification_calibrated(calibrated: Calibrated | None) -> Figure:
     low, high = calibrated.fpir_ci95
     return Figure(
         label,
-        _percent(calibrated.fnir),
-        f"{_interval(calibrated.fnir_ci95)}, threshold {calibrated.calibration.threshold:.3f}; "
-        f"FPIR {_percent(calibrated.fpir)} ({100 * low:.2f} to {100 * high:.2f} %), calibrated to "
-        f"{_percent(calibrated.calibration.target_fpir, 1)}",
+        percent(calibrated.fnir),
+        f"{interval_text(calibrated.fnir_ci95)}, threshold {calibrated.calibration.threshold:.3f}; "
+        f"FPIR {percent(calibrated.fpir)} ({100 * low:.2f} to {100 * high:.2f} %), calibrated to "
+        f"{percent(calibrated.calibration.target_fpir, 1)}",
     )
 
 
@@ -214,8 +133,8 @@ def _detection_figures(result: DetectionResult) -> tuple[Figure, ...]:
     recalls = tuple(
         Figure(
             f"Recall at {width} px",
-            "-" if bin_.recall is None else _percent(bin_.recall),
-            f"{bin_.name} px: {bin_.found} of {bin_.faces}; {_interval(bin_.recall_ci95)}",
+            "-" if bin_.recall is None else percent(bin_.recall),
+            f"{bin_.name} px: {bin_.found} of {bin_.faces}; {interval_text(bin_.recall_ci95)}",
         )
         for width in TARGET_BINS_PX
         for bin_ in result.bins
@@ -246,18 +165,18 @@ def _video_figures(result: VideoResult) -> tuple[Figure, ...]:
     mated, strangers = len(result.mated), len(result.strangers)
     at_false = tuple(
         Figure(
-            f"Missed at {_percent(rate, 1)} false",
-            _percent(point.missed / mated),
-            f"{_interval(result.missed_ci95(rate))}, threshold {point.threshold:.3f}",
+            f"Missed at {percent(rate, 1)} false",
+            percent(point.missed / mated),
+            f"{interval_text(result.missed_ci95(rate))}, threshold {point.threshold:.3f}",
         )
         for rate in FALSE_RATES
         for point in (result.at_false(rate),)
     )
     in_one = tuple(
         Figure(
-            f"Missed at {_percent(rate, 1)} false in one gallery",
-            _percent(point.missed / mated),
-            f"{_interval(result.missed_in_one_ci95(rate))}, threshold {point.threshold:.3f}",
+            f"Missed at {percent(rate, 1)} false in one gallery",
+            percent(point.missed / mated),
+            f"{interval_text(result.missed_in_one_ci95(rate))}, threshold {point.threshold:.3f}",
         )
         for rate in FALSE_RATES
         for point in (result.at_false_in_one(rate),)
@@ -265,9 +184,9 @@ def _video_figures(result: VideoResult) -> tuple[Figure, ...]:
     calibrated = tuple(
         Figure(
             f"Calibrated for {calibration.max_templates}",
-            f"{_percent(point.missed / mated)} missed",
+            f"{percent(point.missed / mated)} missed",
             f"{_calibrated_false(result, calibration, point)}, threshold {point.threshold:.3f}, "
-            f"calibrated to {_percent(calibration.target_fpir, 1)}",
+            f"calibrated to {percent(calibration.target_fpir, 1)}",
         )
         for calibration in result.calibrations
         for point in (result.at_calibrated(calibration),)
@@ -280,7 +199,7 @@ def _video_figures(result: VideoResult) -> tuple[Figure, ...]:
         *at_false,
         *in_one,
         *calibrated,
-        Figure("Time to the right name", time, f"{late}at {_percent(FALSE_RATES[-1], 1)} false"),
+        Figure("Time to the right name", time, f"{late}at {percent(FALSE_RATES[-1], 1)} false"),
         Figure("Encounters", f"{mated} + {strangers}", "of enrolled people + of strangers"),
         Figure(
             "Galleries",
@@ -295,11 +214,11 @@ def _calibrated_false(result: VideoResult, calibration: Calibration, point: Vide
     """What is false where the device calibrates for one gallery, or for one of all people."""
     if calibration is result.calibrations[0]:
         meetings = len(result.strangers) * result.galleries
-        return f"{_percent(point.false_in_one / meetings)} false in one gallery"
-    return f"{_percent(point.false / len(result.strangers))} false"
+        return f"{percent(point.false_in_one / meetings)} false in one gallery"
+    return f"{percent(point.false / len(result.strangers))} false"
 
 
-def _verification_page(result: VerificationResult) -> _Page:
+def _verification_page(result: VerificationResult) -> Page:
     genuine, impostor = result.scores[result.same], result.scores[~result.same]
     order = np.argsort(result.scores, kind="stable")
     misses = [int(i) for i in order if result.same[i]][:_WORST]
@@ -310,21 +229,21 @@ def _verification_page(result: VerificationResult) -> _Page:
         return [(_score(score), pair.left, pair.right) for pair, score in chosen]
 
     columns = ("score", "left", "right")
-    return _Page(
+    return Page(
         title="Verification",
-        about=_about(result.embedder, result.model_sha256),
+        about=about_embedder(result.embedder, result.model_sha256),
         figures=_verification_figures(result),
         plots=(
-            _draw(
+            plot(
                 lambda axes: _error_curve(axes, genuine, np.arange(genuine.size), impostor, (FAR,)),
                 "Detection error trade-off",
                 "Misses over false matches, on logarithmic axes. Band: 95 % of bootstrap "
                 "resamples of pairs.",
             ),
-            _draw(
+            plot(
                 lambda axes: _histogram(
                     axes,
-                    (("same person", genuine, _BLUE), ("different people", impostor, _ORANGE)),
+                    (("same person", genuine, BLUE), ("different people", impostor, ORANGE)),
                     ((result.point.threshold, f"FAR {FAR:g}"),),
                 ),
                 "Comparison scores",
@@ -332,14 +251,14 @@ def _verification_page(result: VerificationResult) -> _Page:
             ),
         ),
         tables=(
-            _Table("Least alike pairs of one person", columns, rows(misses), frozenset({1, 2})),
-            _Table("Most alike pairs of two people", columns, rows(alarms), frozenset({1, 2})),
+            Table("Least alike pairs of one person", columns, rows(misses), frozenset({1, 2})),
+            Table("Most alike pairs of two people", columns, rows(alarms), frozenset({1, 2})),
         ),
-        limits=_LFW_LIMITS,
+        limits=LFW_LIMITS,
     )
 
 
-def _identification_page(result: IdentificationResult) -> _Page:
+def _identification_page(result: IdentificationResult) -> Page:
     returned, strangers = result.returned, result.non_mated
     worst = np.lexsort((result.own, returned))[:_WORST]
     alarms = np.argsort(-strangers, kind="stable")[:_WORST]
@@ -361,15 +280,15 @@ def _identification_page(result: IdentificationResult) -> _Page:
         for i in alarms
     ]
     marks = tuple(
-        (point.threshold, f"FPIR {_percent(fpir, 1)}")
+        (point.threshold, f"FPIR {percent(fpir, 1)}")
         for fpir, point in zip(FPIRS, result.points, strict=True)
     )
-    return _Page(
+    return Page(
         title=f"Open-set identification, {_enrolled(result)}",
-        about=_about(result.embedder, result.model_sha256),
+        about=about_embedder(result.embedder, result.model_sha256),
         figures=_identification_figures(result),
         plots=(
-            _draw(
+            plot(
                 lambda axes: _error_curve(
                     axes, returned, result.mated_person, strangers, FPIRS, identification=True
                 ),
@@ -377,12 +296,12 @@ def _identification_page(result: IdentificationResult) -> _Page:
                 "Enrolled people missed over strangers taken for someone. Band: 95 % of "
                 "bootstrap resamples of people, the gallery fixed.",
             ),
-            _draw(
+            plot(
                 lambda axes: _histogram(
                     axes,
                     (
-                        ("enrolled, own templates", result.own, _BLUE),
-                        ("strangers, best of all", strangers, _ORANGE),
+                        ("enrolled, own templates", result.own, BLUE),
+                        ("strangers, best of all", strangers, ORANGE),
                     ),
                     marks,
                 ),
@@ -391,70 +310,70 @@ def _identification_page(result: IdentificationResult) -> _Page:
             ),
         ),
         tables=(
-            _Table(
+            Table(
                 "Enrolled people with the lowest scores",
                 ("own score", "came first", "probe", "enrolled"),
                 misses,
                 frozenset({2, 3}),
             ),
-            _Table(
+            Table(
                 "Strangers with the highest scores",
                 ("score", "stranger", "taken for"),
                 false,
                 frozenset({1, 2}),
             ),
         ),
-        limits=_LFW_LIMITS,
+        limits=LFW_LIMITS,
     )
 
 
-def _detection_page(result: DetectionResult) -> _Page:
+def _detection_page(result: DetectionResult) -> Page:
     rows = [
         (
             f"{bin_.name} px",
             f"{bin_.faces}",
             f"{bin_.found}",
-            "-" if bin_.recall is None else _percent(bin_.recall),
-            _interval(bin_.recall_ci95),
+            "-" if bin_.recall is None else percent(bin_.recall),
+            interval_text(bin_.recall_ci95),
         )
         for bin_ in result.bins
     ]
     wear = [
-        (name, bin_.name, f"{bin_.faces}", f"{bin_.found}", _interval(bin_.recall_ci95))
+        (name, bin_.name, f"{bin_.faces}", f"{bin_.found}", interval_text(bin_.recall_ci95))
         for name, bins in result.wear.items()
         for bin_ in bins
     ]
     scenes = [(name, f"{missed}", f"{false}") for name, missed, false in result.worst[:_WORST]]
-    return _Page(
+    return Page(
         title="Detection",
         about=f"{result.frames} composed scenes with {result.faces} faces, searched as a device "
         "searches its first frame. A face's width is that of its mesh, ear to ear.",
         figures=_detection_figures(result),
         plots=(
-            _draw(
+            plot(
                 lambda axes: _recall(axes, result),
                 "Recall by face width",
                 "Share of faces found. Bars: 95 % Wilson intervals.",
             ),
         ),
         tables=(
-            _Table("By width", ("width", "faces", "found", "recall", "interval"), rows),
-            _Table(
+            Table("By width", ("width", "faces", "found", "recall", "interval"), rows),
+            Table(
                 f"Faces below {HARD_BELOW_PX} px by what was done to them",
                 ("what", "from-to", "faces", "found", "interval"),
                 wear,
             ),
-            _Table("Scenes with most errors", ("scene", "missed", "false"), scenes),
+            Table("Scenes with most errors", ("scene", "missed", "false"), scenes),
         ),
         limits="The scenes are composed: portraits pasted on made-up backgrounds without "
         "shoulders or hands. Real streets hold other things that resemble faces.",
     )
 
 
-def _tail_page(result: TailResult) -> _Page:
+def _tail_page(result: TailResult) -> Page:
     thresholds = [
         (
-            _percent(entry.target_fpir, 1),
+            percent(entry.target_fpir, 1),
             f"{entry.gallery}",
             "refused" if entry.threshold is None else f"{entry.threshold:.3f}",
             "" if entry.ci95 is None else f"{entry.ci95[0]:.3f} to {entry.ci95[1]:.3f}",
@@ -463,16 +382,16 @@ def _tail_page(result: TailResult) -> _Page:
     ]
     held_out = [
         (
-            _percent(entry.target_fpir, 1),
+            percent(entry.target_fpir, 1),
             f"{entry.gallery}",
-            _percent(entry.measured_fpir, 2),
-            f"{_percent(entry.spread[0], 2)} to {_percent(entry.spread[1], 2)}",
+            percent(entry.measured_fpir, 2),
+            f"{percent(entry.spread[0], 2)} to {percent(entry.spread[1], 2)}",
             f"{entry.trials} x {entry.probes}",
         )
         for entry in result.held_out
     ]
     plots = [
-        _draw(
+        plot(
             lambda axes: _tail_fit(axes, result),
             "Strangers' scores",
             "Share of comparisons at or above a score, and the fitted tail.",
@@ -480,40 +399,40 @@ def _tail_page(result: TailResult) -> _Page:
     ]
     if result.held_out:
         plots.append(
-            _draw(
+            plot(
                 lambda axes: _extrapolation(axes, result),
                 "Does it hold for other people?",
                 "FPIR in galleries of people that the tail was not fitted on. Dashed: the "
                 "target. Bars: the middle 80 % of the trials.",
             )
         )
-    return _Page(
+    return Page(
         title="Impostor tail",
         about=f"{result.tail.data}. Model {result.tail.model_sha256[:12]}.",
         figures=_tail_figures(result),
         plots=tuple(plots),
         tables=(
-            _Table("Thresholds", ("FPIR", "templates", "threshold", "95 % interval"), thresholds),
-            _Table(
+            Table("Thresholds", ("FPIR", "templates", "threshold", "95 % interval"), thresholds),
+            Table(
                 "Held-out people",
                 ("target FPIR", "gallery", "measured", "middle 80 %", "trials x probes"),
                 held_out,
             ),
-            _Table(
+            Table(
                 f"All {result.people} people against each other, one picture each",
                 ("FPIR", "threshold where it is measured", "FPIR predicted there"),
                 [
-                    (_percent(target, 1), f"{threshold:.3f}", _percent(fpir))
+                    (percent(target, 1), f"{threshold:.3f}", percent(fpir))
                     for target, threshold, fpir in result.everyone
                 ],
             ),
         ),
-        limits=_LFW_LIMITS,
+        limits=LFW_LIMITS,
     )
 
 
-def _video_page(result: VideoResult) -> _Page:
-    rejected = [(reason, _percent(share)) for reason, share in result.rejected.items()]
+def _video_page(result: VideoResult) -> Page:
+    rejected = [(reason, percent(share)) for reason, share in result.rejected.items()]
     missed = [
         (
             _highest(result, outcome.right_frame != NEVER),
@@ -535,24 +454,24 @@ def _video_page(result: VideoResult) -> _Page:
         for outcome in sorted(result.strangers, key=lambda o: -_place(o.wrong > 0))
         if outcome.taken_for
     ]
-    return _Page(
+    return Page(
         title=f"Encounters, {_pictures(result.enrol_images)} enrolled each",
-        about=_about(result.embedder, result.model_sha256),
+        about=about_embedder(result.embedder, result.model_sha256),
         figures=_video_figures(result),
         plots=(
-            _draw(
+            plot(
                 lambda axes: _encounter_errors(axes, result),
                 "Missed over false encounters",
                 "Enrolled people whom nobody named over strangers who were named in any gallery. "
                 "A dot for every threshold at which the program was run.",
             ),
-            _draw(
+            plot(
                 lambda axes: _errors_by_threshold(axes, result),
                 "Errors by threshold",
                 "Dotted: the thresholds that the device calibrates for one gallery, and for one "
                 "of all enrolled people.",
             ),
-            _draw(
+            plot(
                 lambda axes: _times_to_name(axes, result),
                 "Time to the right name",
                 "Share of enrolled people named so far, from the first frame on. Who is named "
@@ -560,22 +479,22 @@ def _video_page(result: VideoResult) -> _Page:
             ),
         ),
         tables=(
-            _Table(
+            Table(
                 "Enrolled people who were hardest to name",
                 ("named up to", "person", "first look", "looks", "searches", "mostly rejected as"),
                 missed[:_WORST],
                 frozenset({2}),
             ),
-            _Table(
+            Table(
                 "Strangers who came closest to a name",
                 ("named up to", "stranger", "first look", "taken for"),
                 false[:_WORST],
                 frozenset({2}),
             ),
-            _Table("Faces found but not searched", ("reason", "share of all found"), rejected),
+            Table("Faces found but not searched", ("reason", "share of all found"), rejected),
         ),
         limits="The encounters are composed from stills: no expression moves, no head turns, and "
-        "a person's pictures are often years apart. " + _LFW_LIMITS,
+        "a person's pictures are often years apart. " + LFW_LIMITS,
     )
 
 
@@ -597,13 +516,6 @@ def _most_common(outcome: Outcome) -> str:
     return f"{reason.value}, {outcome.rejections[reason]} of {outcome.detected}"
 
 
-_LFW_LIMITS: Final = (
-    "Photographs of well-known people are not the world: few children, few dark skins, much "
-    "press light. Scores of relatives and of small children lie higher. Figures hold for these "
-    "pictures and this protocol."
-)
-
-
 def _error_curve(
     axes: Any,
     genuine: Float64Array,
@@ -621,14 +533,14 @@ def _error_curve(
     low, high = np.percentile(band, (2.5, 97.5), axis=0)
     floor = 0.5 / genuine.size
     axes.fill_between(
-        rates, np.maximum(low, floor), np.maximum(high, floor), color=_BLUE, alpha=0.15, lw=0
+        rates, np.maximum(low, floor), np.maximum(high, floor), color=BLUE, alpha=0.15, lw=0
     )
-    axes.step(rates, np.maximum(misses, floor), where="post", color=_BLUE, lw=1.8)
+    axes.step(rates, np.maximum(misses, floor), where="post", color=BLUE, lw=1.8)
     for rate in marked:
         miss = operating_point(genuine, impostor, rate).miss_rate
-        axes.plot([rate], [max(miss, floor)], "o", color=_ORANGE, ms=6, zorder=3)
+        axes.plot([rate], [max(miss, floor)], "o", color=ORANGE, ms=6, zorder=3)
         axes.annotate(
-            f"{_percent(miss, 1)} at {rate:g}",
+            f"{percent(miss, 1)} at {rate:g}",
             (rate, max(miss, floor)),
             xytext=(8, 8),
             textcoords="offset points",
@@ -653,8 +565,8 @@ def _histogram(
         )
     top = axes.get_ylim()[1]
     for i, (threshold, name) in enumerate(marks):
-        axes.axvline(threshold, color=_GREY, lw=1.1, ls="--")
-        label = {"color": _GREY, "va": "top", "backgroundcolor": "#ffffffd0", "zorder": 4}
+        axes.axvline(threshold, color=GREY, lw=1.1, ls="--")
+        label = {"color": GREY, "va": "top", "backgroundcolor": "#ffffffd0", "zorder": 4}
         axes.text(threshold + 0.012, top * (0.98 - 0.08 * i), name, **label)
     axes.set(xlabel="comparison score", ylabel="% of the group")
     axes.legend(loc="upper left")
@@ -666,7 +578,7 @@ def _recall(axes: Any, result: DetectionResult) -> None:
     recall = np.array([100 * (bin_.recall or 0.0) for bin_ in seen])
     low = np.array([100 * bin_.recall_ci95[0] for bin_ in seen])
     high = np.array([100 * bin_.recall_ci95[1] for bin_ in seen])
-    axes.bar(places, recall, color=_BLUE, alpha=0.75, width=0.7)
+    axes.bar(places, recall, color=BLUE, alpha=0.75, width=0.7)
     errors = np.maximum(0, np.stack((recall - low, high - recall)))
     axes.errorbar(places, recall, errors, fmt="none", ecolor="#20272e", capsize=3, lw=1)
     axes.set_xticks(places, [bin_.name for bin_ in seen])
@@ -680,15 +592,15 @@ def _encounter_errors(axes: Any, result: VideoResult) -> None:
     false = (result.alarms > 0).sum(axis=0) / strangers
     floors = 0.5 / strangers, 0.5 / mated
     shown = np.maximum(false, floors[0]), np.maximum(missed, floors[1])
-    axes.plot(*shown, "o-", color=_BLUE, lw=1.4, ms=3)
+    axes.plot(*shown, "o-", color=BLUE, lw=1.4, ms=3)
     for row, rate in enumerate(FALSE_RATES):
         point = result.at_false(rate)
         low, high = result.missed_ci95(rate)
         x, y = max(point.false / strangers, floors[0]), point.missed / mated
-        axes.plot([x, x], [max(low, floors[1]), max(high, floors[1])], color=_ORANGE, lw=1.4)
-        axes.plot([x], [max(y, floors[1])], "o", color=_ORANGE, ms=6, zorder=3)
+        axes.plot([x, x], [max(low, floors[1]), max(high, floors[1])], color=ORANGE, lw=1.4)
+        axes.plot([x], [max(y, floors[1])], "o", color=ORANGE, ms=6, zorder=3)
         axes.annotate(
-            f"{_percent(y, 1)} at {rate:g}",
+            f"{percent(y, 1)} at {rate:g}",
             (x, max(y, floors[1])),
             xytext=(8, 8 + 12 * row),
             textcoords="offset points",
@@ -704,23 +616,23 @@ def _errors_by_threshold(axes: Any, result: VideoResult) -> None:
     missed = 100 * (~result.named).mean(axis=0)[shown]
     false = 100 * (result.alarms > 0).mean(axis=0)[shown]
     in_one = 100 * result.alarms.mean(axis=0)[shown] / result.galleries
-    axes.plot(thresholds, missed, color=_BLUE, lw=1.8, label="enrolled people missed")
-    axes.plot(thresholds, false, color=_ORANGE, lw=1.8, label="strangers named in any gallery")
-    axes.plot(thresholds, in_one, color=_ORANGE, lw=1.4, ls="--", label="in one gallery")
+    axes.plot(thresholds, missed, color=BLUE, lw=1.8, label="enrolled people missed")
+    axes.plot(thresholds, false, color=ORANGE, lw=1.8, label="strangers named in any gallery")
+    axes.plot(thresholds, in_one, color=ORANGE, lw=1.4, ls="--", label="in one gallery")
     for calibration in result.calibrations:
-        axes.axvline(calibration.threshold, color=_GREY, lw=1.1, ls=":")
+        axes.axvline(calibration.threshold, color=GREY, lw=1.1, ls=":")
     axes.set(xlabel="threshold", ylabel="% of the encounters")
     axes.set_ylim(0, max(5.0, 1.3 * float(missed.min()), 1.1 * float(in_one.max())))
     axes.legend(loc="upper center")
 
 
 def _times_to_name(axes: Any, result: VideoResult) -> None:
-    for rate, colour in zip(FALSE_RATES, (_BLUE, _ORANGE), strict=True):
+    for rate, colour in zip(FALSE_RATES, (BLUE, ORANGE), strict=True):
         place = result.thresholds.index(result.at_false(rate).threshold)
         frames = np.array([outcome.right_frame[place] for outcome in result.mated])
         seconds = np.concatenate(([0], np.sort(frames[frames != NEVER]) / FPS))
         shares = 100 * np.arange(seconds.size) / len(result.mated)
-        label = f"at {_percent(rate, 1)} false"
+        label = f"at {percent(rate, 1)} false"
         axes.step(seconds, shares, where="post", color=colour, lw=1.8, label=label)
     axes.set(xlabel="seconds", ylabel="% of enrolled people named", ylim=(0, 103))
     axes.set_xlim(left=0)
@@ -730,17 +642,17 @@ def _times_to_name(axes: Any, result: VideoResult) -> None:
 def _tail_fit(axes: Any, result: TailResult) -> None:
     falling = np.sort(result.scores)[::-1]
     keep = np.unique(np.geomspace(1, falling.size, 600).astype(int)) - 1
-    axes.plot(falling[keep], (keep + 1) / falling.size, color=_BLUE, lw=1.8, label="measured")
+    axes.plot(falling[keep], (keep + 1) / falling.size, color=BLUE, lw=1.8, label="measured")
     grid = np.linspace(result.tail.u, min(1.0, float(falling[0]) + 0.1), 100)
     fitted = [fpir_at(result.tail, float(t), 1) for t in grid]
-    axes.plot(grid, fitted, color=_ORANGE, lw=1.6, ls="--", label="fitted tail")
+    axes.plot(grid, fitted, color=ORANGE, lw=1.6, ls="--", label="fitted tail")
     axes.set(xlabel="comparison score", ylabel="share at or above", yscale="log")
     axes.set_xlim(0.0, float(grid[-1]))
     axes.legend(loc="lower left")
 
 
 def _extrapolation(axes: Any, result: TailResult) -> None:
-    for target, colour in zip(TARGET_FPIRS, (_BLUE, _ORANGE), strict=True):
+    for target, colour in zip(TARGET_FPIRS, (BLUE, ORANGE), strict=True):
         entries = [entry for entry in result.held_out if entry.target_fpir == target]
         sizes = np.array([entry.gallery for entry in entries], dtype=float)
         measured = np.array([100 * entry.measured_fpir for entry in entries])
@@ -751,83 +663,10 @@ def _extrapolation(axes: Any, result: TailResult) -> None:
         # Set apart a little, so that neither hides the other's bars.
         places = sizes * (1 + 3 * (target - 0.005))
         style = {"fmt": "o-", "color": colour, "capsize": 3, "lw": 1.4, "ms": 5}
-        axes.errorbar(places, measured, errors, label=f"target {_percent(target, 1)}", **style)
+        axes.errorbar(places, measured, errors, label=f"target {percent(target, 1)}", **style)
     axes.set(xscale="log", xlabel="people in the gallery", ylabel="measured FPIR, %")
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper left")
-
-
-def _draw(draw: Callable[[Any], None], title: str, caption: str) -> _Plot:
-    """Runs `draw` on the axes of a new figure."""
-    try:
-        matplotlib: Any = importlib.import_module("matplotlib")
-        figure_module: Any = importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise ConfigError(
-            "the report needs matplotlib; run `pip install familiar-edge[evaluation]`"
-        ) from error
-    with matplotlib.rc_context(_STYLE):
-        figure = figure_module.Figure(figsize=(6.2, 4.2), layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes)
-        axes.set_title(title)
-        svg = io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    return _Plot(svg.getvalue(), title, caption)
-
-
-def _html(page: _Page, pictures: Path | None) -> str:
-    cards = "".join(
-        f"<div><dt>{escape(f.label)}</dt><dd>{escape(f.value)}<small>{escape(f.note)}</small>"
-        "</dd></div>"
-        for f in page.figures
-    )
-    plots = "".join(
-        f'<figure><img alt="{escape(plot.alt)}" src="data:image/svg+xml;base64,'
-        f'{base64.b64encode(plot.svg).decode("ascii")}"><figcaption>{escape(plot.caption)}'
-        "</figcaption></figure>"
-        for plot in page.plots
-    )
-    tables = "".join(_html_table(table, pictures) for table in page.tables)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Familiar: {escape(page.title)}</title><style>{_CSS}</style></head>\n"
-        f'<body><main><h1>{escape(page.title)}</h1><p class="about">{escape(page.about)}</p>\n'
-        f'<dl class="cards">{cards}</dl>\n<div class="plots">{plots}</div>\n{tables}\n'
-        f"<h2>What this does not say</h2><p>{escape(page.limits)}</p></main></body>\n</html>\n"
-    )
-
-
-def _html_table(table: _Table, pictures: Path | None) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td>{_thumbnail(pictures, cell) if i in table.pictures else ''}{escape(cell)}</td>"
-            for i, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in table.rows
-    )
-    return (
-        f'<h2>{escape(table.title)}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>\n"
-    )
-
-
-def _thumbnail(pictures: Path | None, name: str) -> str:
-    image = read_picture(pictures / name) if pictures is not None else None
-    if image is None:
-        return ""
-    scale = _THUMBNAIL_PX / max(image.shape[:2])
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    content = base64.b64encode(cv2.imencode(".jpg", small)[1].tobytes()).decode("ascii")
-    return f'<img alt="" src="data:image/jpeg;base64,{content}">'
-
-
-def _about(embedder: str, model_sha256: str) -> str:
-    return f"Embedder {embedder}, SHA-256 {model_sha256}."
 
 
 def _enrolled(result: IdentificationResult) -> str:
@@ -841,11 +680,3 @@ def _pictures(count: int) -> str:
 
 def _score(score: float) -> str:
     return "no face" if score == NO_SCORE else f"{score:.3f}"
-
-
-def _percent(share: float, digits: int = 2) -> str:
-    return f"{100 * share:.{digits}f} %"
-
-
-def _interval(interval: Interval) -> str:
-    return f"95 %: {100 * interval[0]:.2f} to {100 * interval[1]:.2f} %"
