@@ -15,7 +15,7 @@ from types import FrameType
 
 from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.events import new_alert_id
-from edge_app.adapters.keys import site_key, stations_state, store_key, subject_ref
+from edge_app.adapters.keys import outbox_key, site_key, stations_state, store_key, subject_ref
 from edge_app.adapters.mailbox import CameraThread, Mailbox
 from edge_app.adapters.mqtt import MqttPublisher, Topics
 from edge_app.adapters.outbox import Outbox
@@ -174,6 +174,7 @@ class Device:
         """
         outbox = Outbox(
             self._home.outbox_path,
+            key=outbox_key(store_key(self._home.keys)),
             max_alerts=self._config.outbox.max_alerts,
             boot_id=boot_id(),
             clock=self._clock,

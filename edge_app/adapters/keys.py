@@ -130,6 +130,11 @@ def site_key(key: bytes) -> bytes:
     return derive(key, salt=b"", purpose=b"familiar site pseudonyms 1", length=KEY_BYTES)
 
 
+def outbox_key(key: bytes) -> bytes:
+    """The key of the alerts that wait, derived from a store key."""
+    return derive(key, salt=b"", purpose=b"familiar outbox 1", length=KEY_BYTES)
+
+
 def subject_ref(key: bytes, site: str, person_id: str) -> str:
     """A person's pseudonym in the events of one site: 32 hex digits.
 

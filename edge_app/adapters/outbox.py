@@ -3,13 +3,14 @@
 One SQLite file in WAL mode with synchronous=FULL: when `put` returns, the alert survives a
 killed process and a pulled plug. It stays until the broker has acknowledged it, it has
 expired, or the bound forces out the oldest; each of these ends is counted in the same
-transaction. Events hold a pseudonym only (P9); even so the file is mode 0600 and deleted
-rows are overwritten.
+transaction. Events hold a pseudonym only (P9); even so each is encrypted and bound to its id
+(AES-256-GCM), the file is mode 0600, and deleted rows are overwritten.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -19,22 +20,28 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from edge_app.errors import StorageError
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from edge_app.errors import KeyFileError, StorageError
 from edge_app.ports import Clock
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+_NONCE_BYTES: Final = 12
+_KEY_CHECK: Final = "key check"
 _SCHEMA: Final = (
     """
     CREATE TABLE alert (
       position INTEGER PRIMARY KEY AUTOINCREMENT,
       alert_id TEXT NOT NULL UNIQUE,
       topic TEXT NOT NULL,
-      payload BLOB NOT NULL,
+      sealed BLOB NOT NULL,          -- nonce and AES-256-GCM of the payload, bound to alert_id
       expiry_ms INTEGER NOT NULL,    -- wall clock, since 1970
       boot_id TEXT NOT NULL,
       deadline_ms INTEGER NOT NULL   -- monotonic clock of that boot
     ) STRICT
     """,
+    "CREATE TABLE key_check (sealed BLOB NOT NULL) STRICT",
     "CREATE TABLE ended (reason TEXT PRIMARY KEY, alerts INTEGER NOT NULL) STRICT",
     "INSERT INTO ended VALUES ('delivered', 0), ('expired', 0), ('forced_out', 0)",
     f"PRAGMA user_version = {_FORMAT}",
@@ -85,14 +92,18 @@ class Outbox:
     one short transaction.
     """
 
-    def __init__(self, path: Path, *, max_alerts: int, boot_id: str, clock: Clock) -> None:
+    def __init__(
+        self, path: Path, *, key: bytes, max_alerts: int, boot_id: str, clock: Clock
+    ) -> None:
         """Open the file, or create it.
 
+        key:        32 bytes, of this outbox alone.
         max_alerts: largest number of pending alerts, 1 or more.
         boot_id:    names the run of the monotonic clock; the kernel's boot id on a device.
 
         Raises:
             StorageError: not writable, not an outbox, or damaged. The file is left as it is.
+            KeyFileError: the alerts in it were encrypted with another key.
         """
         if max_alerts < 1:
             raise ValueError(f"an outbox holds 1 alert or more, not {max_alerts}")
@@ -101,8 +112,14 @@ class Outbox:
         self._boot_id = boot_id
         self._clock = clock
         self._lock = threading.Lock()
+        self._cipher = AESGCM(key)
         with self._wrapped_errors():
             self._database = _open(path)
+        try:
+            self._check_key()
+        except BaseException:
+            self._database.close()
+            raise
 
     def put(self, alert_id: str, topic: str, payload: bytes, expiry_time: datetime) -> None:
         """Store an alert durably. An id that is already pending is left as it is.
@@ -117,7 +134,7 @@ class Outbox:
         row = {
             "alert_id": alert_id,
             "topic": topic,
-            "payload": payload,
+            "sealed": self._seal(alert_id, payload),
             "expiry_ms": expiry_ms,
             "boot_id": self._boot_id,
             "deadline_ms": int(now["monotonic_ms"]) + expiry_ms - int(now["wall_ms"]),
@@ -130,8 +147,8 @@ class Outbox:
                 self._drop_expired(database)
             self._force_out(database, _count_pending(database) - self._max_alerts + 1)
             database.execute(
-                "INSERT INTO alert (alert_id, topic, payload, expiry_ms, boot_id, deadline_ms)"
-                " VALUES (:alert_id, :topic, :payload, :expiry_ms, :boot_id, :deadline_ms)",
+                "INSERT INTO alert (alert_id, topic, sealed, expiry_ms, boot_id, deadline_ms)"
+                " VALUES (:alert_id, :topic, :sealed, :expiry_ms, :boot_id, :deadline_ms)",
                 row,
             )
 
@@ -141,18 +158,24 @@ class Outbox:
         Whatever has expired is dropped and counted first, so nothing expired is returned.
 
         Raises:
-            StorageError: the file cannot be read or written.
+            StorageError: the file cannot be read or written, or was altered.
         """
         with self._transaction() as database:
             self._drop_expired(database)
             rows = database.execute(
-                f"SELECT position, alert_id, topic, payload, {_REMAINING_MS}"  # noqa: S608 (a constant)
+                f"SELECT position, alert_id, topic, sealed, {_REMAINING_MS}"  # noqa: S608 (a constant)
                 " FROM alert WHERE position > :after ORDER BY position LIMIT :limit",
                 {**self._now(), "after": after, "limit": limit},
             ).fetchall()
         return tuple(
-            PendingAlert(position, alert_id, topic, payload, max(remaining_ms, 1) / 1000)
-            for position, alert_id, topic, payload, remaining_ms in rows
+            PendingAlert(
+                position,
+                alert_id,
+                topic,
+                self._unseal(alert_id, sealed),
+                max(remaining_ms, 1) / 1000,
+            )
+            for position, alert_id, topic, sealed, remaining_ms in rows
         )
 
     def mark_delivered(self, alert_ids: Iterable[str]) -> None:
@@ -180,6 +203,37 @@ class Outbox:
         """Close the file. Pending alerts are there at the next start. May be called twice."""
         with self._lock, self._wrapped_errors():
             self._database.close()
+
+    def _check_key(self) -> None:
+        with self._transaction() as database:
+            found = database.execute("SELECT sealed FROM key_check").fetchone()
+            if found is None:
+                check = self._seal(_KEY_CHECK, b"")
+                database.execute("INSERT INTO key_check VALUES (?)", (check,))
+                return
+            try:
+                self._cipher.decrypt(
+                    found[0][:_NONCE_BYTES], found[0][_NONCE_BYTES:], _KEY_CHECK.encode()
+                )
+            except InvalidTag as error:
+                raise KeyFileError(
+                    f"the key does not open the outbox {self._path}; put the right key back, or "
+                    "move the file aside to give up the alerts in it"
+                ) from error
+
+    def _seal(self, alert_id: str, payload: bytes) -> bytes:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, payload, alert_id.encode())
+
+    def _unseal(self, alert_id: str, sealed: bytes) -> bytes:
+        try:
+            return self._cipher.decrypt(
+                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], alert_id.encode()
+            )
+        except (InvalidTag, ValueError) as error:
+            raise StorageError(
+                f"outbox {self._path}: an alert was altered; move the file aside and start again"
+            ) from error
 
     def _now(self) -> dict[str, int | str]:
         return {

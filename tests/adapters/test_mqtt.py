@@ -159,7 +159,9 @@ class Device:
 def device(tmp_path: Path) -> Iterator[Device]:
     clock = ManualClock()
     with ExitStack() as stack:
-        outbox = Outbox(tmp_path / "outbox", max_alerts=10_000, boot_id="boot", clock=clock)
+        outbox = Outbox(
+            tmp_path / "outbox", key=bytes(32), max_alerts=10_000, boot_id="boot", clock=clock
+        )
         stack.callback(outbox.close)
         yield Device(outbox, clock, stack)
 
@@ -539,7 +541,7 @@ sys.path.insert(0, sys.argv[1])
 from tests.adapters.test_mqtt import PASSWORD, BrokerAddress, Device, ManualClock, Outbox
 
 folder, port, user, start = sys.argv[2:]
-outbox = Outbox(Path(folder), max_alerts=10_000, boot_id="b", clock=ManualClock())
+outbox = Outbox(Path(folder), key=bytes(32), max_alerts=10_000, boot_id="b", clock=ManualClock())
 device = Device(outbox, ManualClock(), ExitStack())
 device.publisher(BrokerAddress("127.0.0.1", int(port), False, user, PASSWORD))
 for number in range(int(start), 1_000_000):
@@ -563,7 +565,7 @@ def test_what_a_killed_process_left_is_delivered_by_the_next(
             returned += [process.stdout.readline().strip() for _ in range(40)]
             process.kill()
             returned += process.communicate()[0].split()
-        outbox = Outbox(path, max_alerts=10_000, boot_id="b", clock=ManualClock())
+        outbox = Outbox(path, key=bytes(32), max_alerts=10_000, boot_id="b", clock=ManualClock())
         with ExitStack() as stack:
             stack.callback(outbox.close)
             Device(outbox, ManualClock(), stack).publisher(address)

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from edge_app.adapters.outbox import Outbox, OutboxCounts
-from edge_app.errors import StorageError
+from edge_app.errors import KeyFileError, StorageError
 from edge_app.records import ClockState
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -65,7 +65,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def opened(path: Path, clock: ManualClock, *, max_alerts: int = 100, boot: str = "boot-1") -> Any:
-    return closing(Outbox(path, max_alerts=max_alerts, boot_id=boot, clock=clock))
+    return closing(Outbox(path, key=bytes(32), max_alerts=max_alerts, boot_id=boot, clock=clock))
 
 
 def put(outbox: Outbox, clock: ManualClock, name: str, lifetime_s: float = 300) -> None:
@@ -222,7 +222,7 @@ def test_a_smaller_bound_holds_from_the_next_put(path: Path, clock: ManualClock)
 @pytest.mark.parametrize("bound", [0, -1])
 def test_a_bound_below_one_is_a_mistake(path: Path, clock: ManualClock, bound: int) -> None:
     with pytest.raises(ValueError, match="1 alert or more"):
-        Outbox(path, max_alerts=bound, boot_id="b", clock=clock)
+        Outbox(path, key=bytes(32), max_alerts=bound, boot_id="b", clock=clock)
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -238,7 +238,9 @@ class OutboxMachine(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.outbox = Outbox(self.folder / "o", max_alerts=5, boot_id="boot", clock=self.clock)
+        self.outbox = Outbox(
+            self.folder / "o", key=bytes(32), max_alerts=5, boot_id="boot", clock=self.clock
+        )
 
     def expire(self) -> None:
         alive = [(name, end) for name, end in self.model if end > self.clock.monotonic]
@@ -336,7 +338,9 @@ for order in sys.stdin:
     child = os.fork()
     if not child:
         os.write(1, b"pid %d\\n" % os.getpid())
-        box = Outbox(Path(sys.argv[1]), max_alerts=100_000, boot_id="b", clock=Clock())
+        box = Outbox(
+            Path(sys.argv[1]), key=bytes(32), max_alerts=100_000, boot_id="b", clock=Clock()
+        )
         for number in range(100_000):
             name = order.strip() + "-" + str(number)
             box.put(name, "t", b"x" * 700, datetime(2030, 1, 1, tzinfo=UTC))
@@ -405,7 +409,7 @@ def test_a_put_that_fails_half_way_forces_nothing_out(path: Path, clock: ManualC
         put(outbox, clock, "b")
         unstorable: Any = object()
         with pytest.raises(StorageError):
-            outbox.put("c", TOPIC, unstorable, clock.now() + timedelta(seconds=60))
+            outbox.put("c", unstorable, b"x", clock.now() + timedelta(seconds=60))
         assert pending(outbox) == ["a", "b"]
         assert outbox.counts().forced_out == 0
 
@@ -435,7 +439,7 @@ def test_a_disk_that_refuses_writes_is_reported_and_loses_nothing(
 
 def test_a_disk_that_is_full_from_the_start(path: Path, clock: ManualClock) -> None:
     with largest_file(0), pytest.raises(StorageError, match="check the disk"):
-        Outbox(path, max_alerts=3, boot_id="b", clock=clock)
+        Outbox(path, key=bytes(32), max_alerts=3, boot_id="b", clock=clock)
     with opened(path, clock) as outbox:
         put(outbox, clock, "a")
 
@@ -448,7 +452,7 @@ def test_a_file_that_is_no_outbox_is_refused_and_left_alone(
 ) -> None:
     path.write_bytes(content)
     with pytest.raises(StorageError, match=r"damaged or not an outbox.*move it") as caught:
-        Outbox(path, max_alerts=3, boot_id="b", clock=clock)
+        Outbox(path, key=bytes(32), max_alerts=3, boot_id="b", clock=clock)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == content
 
@@ -465,7 +469,7 @@ def test_a_file_that_was_cut_off_or_damaged_is_refused_and_left_alone(
     for content in damaged:
         path.write_bytes(content)
         with pytest.raises(StorageError, match="damaged"):
-            Outbox(path, max_alerts=3, boot_id="b", clock=clock)
+            Outbox(path, key=bytes(32), max_alerts=3, boot_id="b", clock=clock)
         assert path.read_bytes() == content
 
 
@@ -473,16 +477,16 @@ def test_a_newer_format_is_refused_and_left_alone(path: Path, clock: ManualClock
     with opened(path, clock) as outbox:
         put(outbox, clock, "a")
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 2")
-    with pytest.raises(StorageError, match="format 2"):
-        Outbox(path, max_alerts=3, boot_id="b", clock=clock)
+        database.execute("PRAGMA user_version = 3")
+    with pytest.raises(StorageError, match="format 3"):
+        Outbox(path, key=bytes(32), max_alerts=3, boot_id="b", clock=clock)
 
 
 def test_a_second_owner_is_refused(path: Path, clock: ManualClock) -> None:
     with opened(path, clock) as outbox:
         put(outbox, clock, "a")
         with pytest.raises(StorageError, match="another process holds it"):
-            Outbox(path, max_alerts=3, boot_id="b", clock=clock)
+            Outbox(path, key=bytes(32), max_alerts=3, boot_id="b", clock=clock)
         put(outbox, clock, "b")
         assert pending(outbox) == ["a", "b"]
 
@@ -490,12 +494,43 @@ def test_a_second_owner_is_refused(path: Path, clock: ManualClock) -> None:
 @pytest.mark.parametrize("name", ["missing/outbox", "."])
 def test_a_path_that_cannot_be_a_file(tmp_path: Path, clock: ManualClock, name: str) -> None:
     with pytest.raises(StorageError, match="writable folder"):
-        Outbox(tmp_path / name, max_alerts=3, boot_id="b", clock=clock)
+        Outbox(tmp_path / name, key=bytes(32), max_alerts=3, boot_id="b", clock=clock)
 
 
 def test_a_closed_outbox_says_so(path: Path, clock: ManualClock) -> None:
-    outbox = Outbox(path, max_alerts=3, boot_id="b", clock=clock)
+    outbox = Outbox(path, key=bytes(32), max_alerts=3, boot_id="b", clock=clock)
     outbox.close()
     outbox.close()
     with pytest.raises(StorageError, match="closed already"):
         put(outbox, clock, "a")
+
+
+def test_no_alert_is_readable_in_the_files(path: Path, clock: ManualClock) -> None:
+    secret = b"subject_ref 1f3a9c"
+    with opened(path, clock) as outbox:
+        outbox.put("a", TOPIC, secret, clock.now() + timedelta(hours=1))
+        files = [file.read_bytes() for file in path.parent.iterdir()]
+        assert any(b"familiar" in content or TOPIC.encode() in content for content in files)
+        assert not any(secret in content for content in files)
+
+
+def test_another_key_opens_nothing_and_changes_nothing(path: Path, clock: ManualClock) -> None:
+    with opened(path, clock) as outbox:
+        outbox.put("a", TOPIC, b"x", clock.now() + timedelta(hours=1))
+    with pytest.raises(KeyFileError, match="the key does not open the outbox"):
+        Outbox(path, key=bytes(31) + b"1", max_alerts=3, boot_id="b", clock=clock)
+    with opened(path, clock) as outbox:
+        assert [alert.payload for alert in outbox.next(after=0, limit=9)] == [b"x"]
+
+
+def test_an_alert_under_anothers_id_is_refused(path: Path, clock: ManualClock) -> None:
+    with opened(path, clock) as outbox:
+        for name in "ab":
+            outbox.put(name, TOPIC, name.encode(), clock.now() + timedelta(hours=1))
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "UPDATE alert SET sealed = (SELECT sealed FROM alert WHERE alert_id = 'a')"
+        )
+        database.commit()
+    with opened(path, clock) as outbox, pytest.raises(StorageError, match="was altered"):
+        outbox.next(after=0, limit=9)

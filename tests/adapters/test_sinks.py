@@ -57,7 +57,7 @@ class ListSink:
 
 
 def opened(path: Path) -> closing[Outbox]:
-    return closing(Outbox(path, max_alerts=9, boot_id="b", clock=StoppedClock()))
+    return closing(Outbox(path, key=bytes(32), max_alerts=9, boot_id="b", clock=StoppedClock()))
 
 
 def test_an_alert_is_stored_as_the_event_it_will_be_sent_as(tmp_path: Path) -> None:
