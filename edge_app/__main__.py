@@ -15,7 +15,7 @@ from edge_app import __version__
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.output import take_over_standard_streams
 from edge_app.app import Home, protect_memory
-from edge_app.commands import evaluate, people
+from edge_app.commands import evaluate, operator, people, station
 from edge_app.commands.bench import bench
 from edge_app.commands.calibrate import calibrate
 from edge_app.commands.console import Session, err, out, visible
@@ -23,6 +23,7 @@ from edge_app.commands.doctor import doctor
 from edge_app.commands.enrol import enrol
 from edge_app.commands.listen import listen_command
 from edge_app.commands.run import run
+from edge_app.commands.sync import sync_command
 from edge_app.config import load_config
 from edge_app.errors import ConfigError, EdgeAppError
 
@@ -102,6 +103,9 @@ app.add_typer(people.app, name="people")
 app.command()(people.revoke)
 app.command()(run)
 app.command("listen")(listen_command)
+app.command("sync")(sync_command)
+app.add_typer(station.app, name="station")
+app.add_typer(operator.app, name="operator")
 app.command()(calibrate)
 app.command()(doctor)
 app.command()(bench)

@@ -21,6 +21,7 @@ from edge_app.adapters.gallery_store import GalleryStore
 from edge_app.adapters.index import IndexKind, IndexSettings, build_index
 from edge_app.adapters.indicator import LedIndicator, NoIndicator
 from edge_app.adapters.keys import KeySources, store_key, trusted_stations
+from edge_app.adapters.membership import Membership
 from edge_app.adapters.mqtt import (
     BrokerAddress,
     LinkSettings,
@@ -70,6 +71,10 @@ class Home:
     @property
     def outbox_path(self) -> Path:
         return self.folder / "outbox.sqlite"
+
+    def membership(self) -> Membership:
+        """What is known of this home's fleet. Raises KeyFileError."""
+        return Membership(self.folder / "fleet", store_key(self.keys))
 
     def store(self) -> GalleryStore:
         """The encrypted gallery. Raises KeyFileError."""

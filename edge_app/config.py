@@ -132,7 +132,7 @@ class EnrolmentConfig(_Section):
     straight_deg: float = 10.0
     step_timeout_s: float = 12.0
     max_lost_s: float = 1.0
-    min_relief: float = -0.06
+    min_relief: float = -0.02
 
 
 class ControllerConfig(_Section):
@@ -163,6 +163,17 @@ class MqttConfig(_Section):
     session_expiry_s: int = 86_400
     will_delay_s: int = 30
     drain_s: float = 5.0
+
+
+class SyncConfig(_Section):
+    """deadline_s: for one look at the fleet's gallery, all files together.
+    interval_s: between two looks of a running device; it spreads them by up to `jitter` of it.
+    backoff_s: before the next look after a failed one; it doubles up to the interval."""
+
+    deadline_s: float = 300.0
+    interval_s: float = 300.0
+    jitter: float = 0.2
+    backoff_s: float = 10.0
 
 
 class OutboxConfig(_Section):
@@ -210,6 +221,7 @@ class Config(_Section):
     controller: ControllerConfig = ControllerConfig()
     mqtt: MqttConfig = MqttConfig()
     outbox: OutboxConfig = OutboxConfig()
+    sync: SyncConfig = SyncConfig()
     hud: HudConfig = HudConfig()
     indicator: IndicatorConfig = IndicatorConfig()
     scan: ScanPlan = ScanPlan(
@@ -336,6 +348,10 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "mqtt.will_delay_s": (0, 3600),
     "mqtt.drain_s": (0, 120),
     "outbox.max_alerts": (10, 1_000_000),
+    "sync.deadline_s": (1, 3600),
+    "sync.interval_s": (10, 3600),
+    "sync.jitter": (0, 1),
+    "sync.backoff_s": (1, 600),
     "hud.unsure_margin": (0, 0.5),
     "hud.ahead_share": (0.05, 0.9),
     "hud.max_people": (1, 3),

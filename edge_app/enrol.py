@@ -36,7 +36,7 @@ from edge_app.enrolment.station import (
 from edge_app.errors import EnrolmentError
 from edge_app.pipeline import Pipeline
 from edge_app.ports import Clock
-from edge_app.records import Controller, LawfulBasis, Purpose
+from edge_app.records import Controller, Enrolment, LawfulBasis, Purpose
 
 _DAY_S = 86_400
 _TURNS = 4
@@ -99,9 +99,11 @@ def enrol_person(
     hand_over: Callable[[EnrolmentResult], None],
     clock: Clock,
     stop: Event,
+    keep: Callable[[Enrolment], object] | None = None,
 ) -> EnrolmentResult:
     """Captures, signs, hands over the receipt, and stores. Whatever fails, nothing is stored.
 
+    keep:      stores the person instead of this home's gallery: at a fleet's station.
     hand_over: gives the person their receipt. Without the code on it they could not leave, so
                nothing is stored if it raises.
 
@@ -148,7 +150,10 @@ def enrol_person(
         replace(enrolled.report, refused=captured.refused),
     )
     hand_over(result)
-    store.add(enrolled.enrolment, use, calibration=calibration, now=clock.now())
+    if keep is not None:
+        keep(enrolled.enrolment)
+    else:
+        store.add(enrolled.enrolment, use, calibration=calibration, now=clock.now())
     return result
 
 

@@ -66,6 +66,7 @@ GALLERY_NAME: Final = "gallery.sealed"
 TOMBSTONES_NAME: Final = "tombstones"
 FLOOR_NAME: Final = "floor"
 NEWEST_TIME_NAME: Final = "newest-time"
+FLEET_FLOOR_NAME: Final = "fleet-floor"
 
 _CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 _TIME_STEP: Final = timedelta(hours=1)
@@ -93,6 +94,14 @@ class _Header(NamedTuple):
 _HEADER: Final = struct.Struct(">8s16s16sQ12sQ12sQI")
 
 
+@dataclass(frozen=True, slots=True)
+class FleetState:
+    """Which fleet's gallery this is, and the generation that was published."""
+
+    fleet: str
+    generation: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Contents:
     """Everything in `gallery.sealed`, usable or not."""
@@ -101,6 +110,7 @@ class _Contents:
     generation: int
     tombstones: frozenset[str] = field(repr=False)
     calibration: Calibration | None
+    fleet: FleetState | None
     people: tuple[Enrolment, ...] = field(repr=False)
 
 
@@ -111,10 +121,12 @@ class StoredGallery:
     admission: who may be used, their templates being rows of `templates.matrix`, in order;
                and who was left out, and why.
     calibration: None before the first enrolment.
+    fleet:       None if the gallery is this home's own.
     """
 
     generation: int
     calibration: Calibration | None
+    fleet: FleetState | None
     admission: Admission
     templates: SealedTemplates
 
@@ -134,6 +146,7 @@ class GalleryStore:
         self._floor_path = withdrawn / FLOOR_NAME
         self._time_path = withdrawn / NEWEST_TIME_NAME
         self._tombstones_path = withdrawn / TOMBSTONES_NAME
+        self._fleet_floor_path = withdrawn / FLEET_FLOOR_NAME
         self._tombstones = Tombstones(self._tombstones_path)
 
     def require_time(self, now: datetime, *, trusted: bool) -> None:
@@ -169,8 +182,9 @@ class GalleryStore:
         admission = admit(contents.people, use, tombstones=contents.tombstones, now=now)
         templates = seal_templates(admission.enrolments)
         return StoredGallery(
-            contents.generation,
+            contents.fleet.generation if contents.fleet else contents.generation,
             contents.calibration,
+            contents.fleet,
             replace(admission, enrolments=templates.enrolments),
             templates,
         )
@@ -192,6 +206,11 @@ class GalleryStore:
         """
 
         def change(old: _Contents) -> _Contents:
+            if old.fleet is not None:
+                raise EnrolmentError(
+                    f'this gallery is the fleet "{old.fleet.fleet}"\'s; enrol at a station of '
+                    "it: `familiar station enrol`"
+                )
             fault = check(enrolment, use, tombstones=old.tombstones, now=now)
             if fault is not None:
                 raise ConsentError(
@@ -208,6 +227,77 @@ class GalleryStore:
             return new
 
         self._rewrite(change)
+
+    def install(
+        self,
+        people: tuple[Enrolment, ...],
+        fleet: FleetState,
+        *,
+        tombstones: frozenset[str],
+        calibration: Calibration,
+    ) -> None:
+        """Let a fleet's generation be this gallery from now on.
+
+        tombstones: of everyone who left the fleet; they are barred here for ever, too.
+
+        Raises:
+            GalleryError: the store holds people of its own, another fleet's, or a newer
+                generation; or these people are demo ones (P4). Nothing was changed.
+            StorageError: it cannot be written; the old gallery is still there.
+        """
+
+        def change(old: _Contents) -> _Contents:
+            _require_successor(old, fleet)
+            return replace(
+                old,
+                people=tuple(person for person in people if _is_here(person, old)),
+                calibration=calibration,
+                fleet=fleet,
+            )
+
+        if any(person.consent.record.demo for person in people):
+            raise GalleryError(
+                "this gallery holds demo templates, which are never published; tell the operator"
+            )
+        with exclusive(self._withdrawn):
+            stored = self._read()
+            _require_successor(stored, fleet)
+            self._require_fleet_floor(fleet)
+            self._tombstones.add(tombstones)
+            write_durably(self._fleet_floor_path, json.dumps(asdict(fleet)).encode())
+        self._rewrite(change)
+
+    def fleet(self) -> FleetState | None:
+        """The fleet's generation that is installed; None if there is none. Raises GalleryError."""
+        return self._read().fleet
+
+    def fleet_floor(self) -> FleetState | None:
+        """The newest generation of a fleet that was ever installed; None if none was.
+
+        Raises:
+            GalleryError: the file was altered.
+        """
+        try:
+            return FleetState(**json.loads(self._fleet_floor_path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise GalleryError(
+                f"cannot read {self._fleet_floor_path}: {error}; restore its newest copy"
+            ) from error
+
+    def newest_time(self) -> datetime | None:
+        """The latest trusted time this device ever saw. Raises GalleryError."""
+        return self._newest_time()
+
+    def tombstones(self) -> frozenset[str]:
+        """The digests of everyone who left. Raises GalleryError."""
+        return self._tombstones.read()
+
+    def _require_fleet_floor(self, fleet: FleetState) -> None:
+        floor = self.fleet_floor()
+        if floor is not None and floor.fleet == fleet.fleet and fleet.generation < floor.generation:
+            raise _older(fleet, floor)
 
     def calibrate(self, calibration: Calibration) -> None:
         """Let every device with this gallery use this threshold from now on.
@@ -283,7 +373,8 @@ class GalleryStore:
             stored = self._read()
             old = replace(stored, people=tuple(p for p in stored.people if _is_here(p, stored)))
             new = change(old)
-            if (new.people, new.calibration) != (stored.people, stored.calibration):
+            before = (stored.people, stored.calibration, stored.fleet)
+            if (new.people, new.calibration, new.fleet) != before:
                 # A lost tombstone file comes back from the copy in the gallery.
                 self._tombstones.add(stored.tombstones)
                 self._write(replace(new, generation=old.generation + 1))
@@ -302,7 +393,7 @@ class GalleryStore:
                     f"{self._path} is gone, and it was at generation {floor}; restore its newest "
                     f"copy, or move {self._folder} away and enrol everyone again"
                 ) from None
-            return _Contents(secrets.token_bytes(16), floor or 0, tombstones, None, ())
+            return _Contents(secrets.token_bytes(16), floor or 0, tombstones, None, None, ())
         except OSError as error:
             raise GalleryError(
                 f"cannot read {self._path}: {error.strerror}; check its owner and permissions"
@@ -397,10 +488,12 @@ class GalleryStore:
             tombstones = frozenset(content["tombstones"])
             stated = content.get("calibration")
             calibration = None if stated is None else Calibration(**stated)
+            member = content.get("fleet")
+            fleet = None if member is None else FleetState(**member)
         except (ValueError, KeyError, TypeError, AttributeError, ConsentError) as error:
             raise self._damaged("it was written by another version of Familiar") from error
         rows = on_rows(persons, matrix)
-        return _Contents(header.store_id, header.generation, tombstones, calibration, rows)
+        return _Contents(header.store_id, header.generation, tombstones, calibration, fleet, rows)
 
     def _damaged(self, how: str) -> GalleryError:
         return GalleryError(
@@ -416,6 +509,7 @@ class GalleryStore:
             "people": [_person_to_json(person) for person in contents.people],
             "tombstones": sorted(contents.tombstones),
             "calibration": asdict(contents.calibration) if contents.calibration else None,
+            "fleet": asdict(contents.fleet) if contents.fleet else None,
         }
         people = json.dumps(content).encode()
         cipher, key_check = _cipher(self._key, contents.store_id)
@@ -467,6 +561,30 @@ def _decrypt_templates(
         cipher.decrypt_into(header.templates_nonce, segment, associated, view)
 
     return SealedMemory.filled(size_bytes, fill).matrix(header.dim)
+
+
+def _require_successor(old: _Contents, fleet: FleetState) -> None:
+    if old.fleet is None:
+        if old.people:
+            raise GalleryError(
+                "this home has a gallery of its own, and people in it did not agree to a fleet; "
+                "name another --home for the fleet's"
+            )
+        return
+    if old.fleet.fleet != fleet.fleet:
+        raise GalleryError(
+            f'this home belongs to the fleet "{old.fleet.fleet}", and this is "{fleet.fleet}"\'s '
+            "gallery; name another --home"
+        )
+    if fleet.generation < old.fleet.generation:
+        raise _older(fleet, old.fleet)
+
+
+def _older(fleet: FleetState, newest: FleetState) -> GalleryError:
+    return GalleryError(
+        f"generation {fleet.generation} is older than {newest.generation}, which this device has "
+        "used: whoever left in between would come back; tell the operator"
+    )
 
 
 def _everyone(contents: _Contents) -> _Contents:

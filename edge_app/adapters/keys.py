@@ -21,6 +21,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from edge_app.adapters.durable import exclusive, file_state, write_durably
@@ -30,6 +31,7 @@ from edge_app.errors import KeyFileError
 KEY_BYTES: Final = 32
 STORE_KEY_NAME: Final = "store.key"
 STATION_KEY_NAME: Final = "station.key"
+DEVICE_KEY_NAME: Final = "device.key"
 STATIONS_NAME: Final = "stations.json"
 SUBJECT_REF_LENGTH: Final = 32  # 128 bits: no two people of a site share one
 _FORMAT: Final = 1
@@ -96,6 +98,36 @@ def station_key(sources: KeySources) -> Ed25519PrivateKey:
         _trust(sources.home, key.public_key().public_bytes_raw())
         write_durably(_keys_folder(sources) / STATION_KEY_NAME, key.private_bytes_raw())
         return key
+
+
+def device_key(sources: KeySources) -> X25519PrivateKey:
+    """The key that a fleet's galleries are opened with, made on demand.
+
+    Raises:
+        KeyFileError: a key file is missing, open to others, or of the wrong length.
+        StorageError: a new key cannot be written.
+    """
+    found = _given_key(DEVICE_KEY_NAME, None, sources)
+    if found is None:
+        with exclusive(_keys_folder(sources)):
+            found = _home_key(DEVICE_KEY_NAME, sources)
+            if found is None:
+                found = X25519PrivateKey.generate().private_bytes_raw()
+                write_durably(_keys_folder(sources) / DEVICE_KEY_NAME, found)
+    return X25519PrivateKey.from_private_bytes(found)
+
+
+def trust_stations(home: Path, stations: Mapping[str, bytes]) -> None:
+    """Let these stations be the trusted ones from now on. stations: id -> raw public key.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    content = {
+        "format": _FORMAT,
+        "stations": {name: key.hex() for name, key in sorted(stations.items())},
+    }
+    write_durably(home / STATIONS_NAME, json.dumps(content, indent=2).encode() + b"\n")
 
 
 def trusted_stations(home: Path) -> Mapping[str, bytes]:
@@ -202,8 +234,4 @@ def _read_key(path: Path, *, must_be_private: bool) -> bytes | None:
 
 def _trust(home: Path, public_key: bytes) -> None:
     stations = {**trusted_stations(home), station_id(public_key): public_key}
-    content = {
-        "format": _FORMAT,
-        "stations": {name: key.hex() for name, key in sorted(stations.items())},
-    }
-    write_durably(home / STATIONS_NAME, json.dumps(content, indent=2).encode() + b"\n")
+    trust_stations(home, stations)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from threading import Event
 from typing import Annotated
@@ -25,7 +26,7 @@ from edge_app.core.liveness import Ask
 from edge_app.enrol import Applicant, EnrolmentResult, check_applicant, consent_notice, enrol_person
 from edge_app.enrolment.poses import Facing
 from edge_app.errors import EnrolmentError
-from edge_app.records import LawfulBasis, Purpose
+from edge_app.records import Enrolment, LawfulBasis, Purpose
 
 
 def enrol(
@@ -60,6 +61,35 @@ def enrol(
     the code that lets them leave at any time.
     """
     session: Session = context.obj
+    result = enrol_with(
+        session,
+        name=name,
+        relation=relation,
+        purpose=purpose,
+        source=source,
+        demo=demo,
+        representative=representative,
+        language=language,
+        as_json=as_json,
+    )
+    if not as_json:
+        out.print(f"Enrolled as {result.person_id}.")
+
+
+def enrol_with(
+    session: Session,
+    *,
+    name: str,
+    relation: str,
+    purpose: Purpose,
+    source: list[str] | None,
+    demo: bool,
+    representative: bool,
+    language: str,
+    as_json: bool,
+    keep: Callable[[Enrolment], object] | None = None,
+) -> EnrolmentResult:
+    """Notice, agreement, capture, receipt. keep: see `enrol.enrol_person`."""
     config = session.config
     specs = sources(config, source, demo=demo)
     basis = LawfulBasis.LEGAL_REPRESENTATIVE if representative else LawfulBasis.EXPLICIT_CONSENT
@@ -74,7 +104,7 @@ def enrol(
             progress.stop()
             _print_enrolment(result, as_json=as_json)
 
-        result = enrol_person(
+        return enrol_person(
             config,
             session.home,
             applicant,
@@ -85,9 +115,8 @@ def enrol(
             clock=session.clock,
             stop=Event(),
             hand_over=hand_over,
+            keep=keep,
         )
-    if not as_json:
-        out.print(f"Enrolled as {result.person_id}.")
 
 
 def _print_enrolment(result: EnrolmentResult, *, as_json: bool) -> None:

@@ -1,8 +1,7 @@
 """Consent as bytes, as a state, and as a verdict: may this template be used now? (P2)
 
-The canonical bytes of a record are JSON in the form of RFC 8785: keys sorted, no white
-space, no floats, UTF-8; times are UTC in whole seconds. A record has exactly one such form,
-and `decode` accepts no other, so a signature covers one meaning only.
+A record has exactly one form as bytes (`core/canonical.py`), and `decode` accepts no other, so a
+signature covers one meaning only.
 
 The signature binds templates by content: a template's id is the digest of its embedding, and
 the ids are part of the record. Exchanging a template under a valid signature changes its id.
@@ -11,31 +10,28 @@ the ids are part of the record. Exchanging a template under a valid signature ch
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from types import UnionType
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Final
 
 import numpy as np
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from edge_app.core.canonical import from_json, to_json
 from edge_app.errors import ConsentError
 from edge_app.records import (
     CollectionMethod,
     ConsentRecord,
     ConsentState,
-    Controller,
     Enrolment,
     EventType,
     Float32Array,
     LawfulBasis,
-    PrivacyNotice,
     Purpose,
     SignedConsent,
 )
@@ -44,7 +40,6 @@ SCHEMA_VERSION: Final = "ISO/IEC TS 27560:2023 familiar/1"
 """Part of the signed bytes, so that no other document of a station reads as a consent record."""
 
 MAX_DURATION_S: Final = 100 * 366 * 86_400
-_MAX_INTEGER: Final = 2**53 - 1  # the largest that every JSON reader keeps exact (RFC 8785)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -251,12 +246,9 @@ def encode(record: ConsentRecord) -> bytes:
     Raises:
         ConsentError: a field is of the wrong type or out of range, or a time is not UTC.
     """
-    plain = _to_plain(record, ConsentRecord, "record")
+    data = to_json(record, _malformed)
     _require_sound(record)
-    try:
-        return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise _malformed("record", "text that UTF-8 can hold") from error
+    return data
 
 
 def decode(data: bytes) -> ConsentRecord:
@@ -266,19 +258,9 @@ def decode(data: bytes) -> ConsentRecord:
         ConsentError: anything else: keys missing, unknown or doubled, values of another type,
             or the same values written in another way.
     """
-    try:
-        plain = json.loads(data, parse_float=_no_float, parse_constant=_no_float)
-    except (ValueError, RecursionError) as error:
-        raise _malformed("record", "JSON without floats") from error
-    record: ConsentRecord = _from_plain(plain, ConsentRecord, "record")
-    # Doubled keys, other spellings of a time, spaces, escapes: all show up here.
-    if encode(record) != data:
-        raise _malformed("record", "in canonical form")
+    record = from_json(data, ConsentRecord, _malformed)
+    _require_sound(record)
     return record
-
-
-def _no_float(text: str) -> float:
-    raise ValueError(text)
 
 
 def _malformed(where: str, expected: str) -> ConsentError:
@@ -290,55 +272,6 @@ def _malformed(where: str, expected: str) -> ConsentError:
 def _require(condition: bool, where: str, expected: str) -> None:
     if not condition:
         raise _malformed(where, expected)
-
-
-_FIELDS: Final[Mapping[Any, Mapping[str, Any]]] = {
-    kind: get_type_hints(kind) for kind in (ConsentRecord, PrivacyNotice, Controller)
-}
-
-
-def _optional(kind: Any) -> Any:
-    return next(arm for arm in get_args(kind) if arm is not type(None))
-
-
-def _to_plain(value: Any, kind: Any, where: str) -> Any:
-    """JSON values for a value that must be exactly of the annotated type `kind`."""
-    if get_origin(kind) is UnionType:
-        return None if value is None else _to_plain(value, _optional(kind), where)
-    if get_origin(kind) is tuple:
-        _require(type(value) is tuple, where, "a tuple")
-        return [_to_plain(item, get_args(kind)[0], where) for item in value]
-    _require(type(value) is kind, where, f"of type {kind.__name__}")
-    if kind in _FIELDS:
-        return {n: _to_plain(getattr(value, n), hint, n) for n, hint in _FIELDS[kind].items()}
-    if kind is datetime:
-        whole_utc = value.utcoffset() == timedelta(0) and value.microsecond == 0
-        _require(whole_utc, where, "a UTC time in whole seconds")
-        return value.replace(tzinfo=None).isoformat() + "Z"
-    if kind is int:
-        _require(0 <= value <= _MAX_INTEGER, where, "a whole number of at most 53 bits")
-    return str(value) if issubclass(kind, str) else value
-
-
-def _from_plain(plain: Any, kind: Any, where: str) -> Any:
-    """The value of the annotated type `kind` that these JSON values stand for."""
-    if get_origin(kind) is UnionType:
-        return None if plain is None else _from_plain(plain, _optional(kind), where)
-    if get_origin(kind) is tuple:
-        _require(type(plain) is list, where, "a list")
-        return tuple(_from_plain(item, get_args(kind)[0], where) for item in plain)
-    if kind in _FIELDS:
-        exact = type(plain) is dict and plain.keys() == _FIELDS[kind].keys()
-        _require(exact, where, f"an object with the keys {', '.join(sorted(_FIELDS[kind]))}")
-        return kind(**{n: _from_plain(plain[n], hint, n) for n, hint in _FIELDS[kind].items()})
-    if kind in (int, bool):
-        _require(type(plain) is kind, where, f"of type {kind.__name__}")
-        return plain
-    _require(type(plain) is str, where, "text")
-    try:
-        return datetime.fromisoformat(plain) if kind is datetime else kind(plain)
-    except ValueError as error:
-        raise _malformed(where, f"a {kind.__name__}") from error
 
 
 def _require_sound(record: ConsentRecord) -> None:

@@ -1,0 +1,153 @@
+"""`familiar operator`: a fleet's devices and stations, and its gallery."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_app import operate
+from edge_app.commands.console import AsJson, Session, bars, count, err, out, print_json
+from edge_app.publisher.folder import FLEET_NAME, INBOX_NAME, ROOT_NAME, OperatorFolder
+from edge_app.records import Purpose
+
+app = typer.Typer(
+    help=(
+        "A fleet's gallery: who may enrol for it, who may read it, and its publication.\n\n"
+        "Begin with `operator init`. Give its fleet.json to the stations and its root.json to the "
+        "devices, let any web server serve its repository/, and `operator publish` when something "
+        "waits in its inbox/; once a day at least, or devices stop to match."
+    ),
+    no_args_is_help=True,
+)
+
+Dir = Annotated[Path, typer.Option("--dir", help="The operator's folder.", metavar="DIR")]
+KeyFile = Annotated[Path, typer.Option("--key", help="Its public file.", metavar="FILE")]
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    folder: Dir,
+    fleet: Annotated[str, typer.Option(help="Its name: a-z, 0-9 and -.")],
+    purpose: Annotated[Purpose, typer.Option(help="The only one its people consent to.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a fleet: keys, an empty gallery, and the two files to hand out.
+
+    Three root keys are made, of which two are needed to change the others. Move them to places
+    apart: keys/root-1.key, root-2.key and root-3.key.
+    """
+    session: Session = context.obj
+    made = operate.init(OperatorFolder(folder), fleet, purpose, session.clock)
+    if as_json:
+        print_json({"fleet": fleet, "purpose": purpose.value, "made": made})
+        return
+    out.print(f'The fleet "{fleet}" {"is made" if made else "was there already"} in {folder}.')
+    out.print(f"- stations need {folder / FLEET_NAME}, devices {folder / ROOT_NAME}", markup=False)
+    out.print(f"- stations put enrolments into {folder / INBOX_NAME}", markup=False)
+    out.print("- move keys/root-1.key, root-2.key and root-3.key to places apart", markup=False)
+
+
+@app.command("add-station")
+def add_station(folder: Dir, key: KeyFile, as_json: AsJson = False) -> None:
+    """Let a station enrol people for this fleet. Its file: `familiar station identity`."""
+    station, new = operate.add_station(OperatorFolder(folder), key)
+    result = {"station": station.name, "id": station.station_id, "added": new}
+    _say(result, f"The station {station.name} {_added(new)}.", as_json=as_json)
+
+
+@app.command("remove-station")
+def remove_station(folder: Dir, name: str, as_json: AsJson = False) -> None:
+    """Trust a station no more: whom it enrolled is out from the next publication on."""
+    operate.remove_station(OperatorFolder(folder), name)
+    _say({"station": name, "removed": True}, f"The station {name} is removed.", as_json=as_json)
+
+
+@app.command("add-device")
+def add_device(folder: Dir, key: KeyFile, as_json: AsJson = False) -> None:
+    """Let a device read the gallery from the next publication on. Its file: the first `sync`."""
+    device, new = operate.add_device(OperatorFolder(folder), key)
+    result = {"device": device.name, "id": device.device_id, "added": new}
+    _say(result, f"The device {device.name} {_added(new)}.", as_json=as_json)
+
+
+@app.command("remove-device")
+def remove_device(folder: Dir, name: str, as_json: AsJson = False) -> None:
+    """Let a device read nothing that is published from now on. Publish at once."""
+    operate.remove_device(OperatorFolder(folder), name)
+    text = f"The device {name} is removed; publish to shut it out."
+    _say({"device": name, "removed": True}, text, as_json=as_json)
+
+
+@app.command()
+def publish(context: typer.Context, folder: Dir, as_json: AsJson = False) -> None:
+    """Take in what waits, leave out who left, and publish; only changed shards are written."""
+    session: Session = context.obj
+    with bars(quiet=as_json) as progress:
+        result = operate.publish_gallery(
+            session.config, OperatorFolder(folder), session.clock, progress
+        )
+    if as_json:
+        print_json(asdict(result))
+        return
+    if result.changed:
+        out.print(
+            f"Generation {result.generation}: {count(result.people, 'person', 'people')} "
+            f"({result.added} new, {result.left} left) for {count(result.devices, 'device')}; "
+            f"{result.moved_bytes:,} of {result.bundle_bytes:,} bytes are new."
+        )
+    else:
+        out.print(f"Nothing changed since generation {result.generation}; it is fresh again.")
+    for refused in result.refused:
+        err.print(f"Set aside: {refused.file}: {refused.why}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def renew(context: typer.Context, folder: Dir, as_json: AsJson = False) -> None:
+    """Say that the gallery is still the newest, so that devices go on matching."""
+    session: Session = context.obj
+    until = operate.renew(OperatorFolder(folder), session.clock)
+    _say({"fresh_until": until}, f"Fresh until {until:%Y-%m-%d %H:%M} UTC.", as_json=as_json)
+
+
+@app.command("rotate-root")
+def rotate_root(context: typer.Context, folder: Dir, as_json: AsJson = False) -> None:
+    """Replace the root keys; two of the old ones have to be in keys/. Devices follow alone."""
+    session: Session = context.obj
+    operate.rotate_root(OperatorFolder(folder), session.clock)
+    _say({"rotated": True}, "New root keys are in keys/; move them apart.", as_json=as_json)
+
+
+@app.command()
+def status(context: typer.Context, folder: Dir, as_json: AsJson = False) -> None:
+    """People, devices, stations, and what is due."""
+    session: Session = context.obj
+    result = operate.status(OperatorFolder(folder), session.clock)
+    if as_json:
+        print_json(asdict(result))
+        return
+    out.print(
+        f'Fleet "{result.fleet}" for {result.purpose}: generation {result.generation}, '
+        f"{count(result.people, 'person', 'people')}, {result.left} left"
+    )
+    out.print(
+        f"Consents that end within 30 days: {result.expiring}; that have ended: {result.expired}"
+    )
+    out.print(f"Fresh until {result.fresh_until:%Y-%m-%d %H:%M} UTC", highlight=False)
+    out.print(f"Waiting in the inbox: {result.waiting}; set aside: {result.refused}")
+    for kind, names in (("Devices", result.devices), ("Stations", result.stations)):
+        out.print(f"{kind}: {', '.join(names) or 'none'}", markup=False, soft_wrap=True)
+
+
+def _added(new: bool) -> str:
+    return "is added" if new else "was there already"
+
+
+def _say(result: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+    else:
+        out.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,250 @@
+"""What an operator does: keeps a fleet's devices and stations, and publishes its gallery."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_app.adapters.durable import exclusive, make_private_folder
+from edge_app.app import embedder_sha256, impostor_tail
+from edge_app.config import Config
+from edge_app.core.calibrate import require_plausible, threshold_for
+from edge_app.core.manifest import StationKey
+from edge_app.errors import ConfigError
+from edge_app.ports import Clock
+from edge_app.publisher.folder import (
+    BOOK_NAME,
+    FLEET_NAME,
+    ROOT_NAME,
+    Book,
+    DeviceKey,
+    Fleet,
+    OperatorFolder,
+    public_json,
+    read_device,
+    read_station,
+)
+from edge_app.publisher.publish import Publication, PublishRules, publish
+from edge_app.publisher.repository import ONLINE_ROLES, ROOT_KEYS, Repository
+from edge_app.records import Calibration, Purpose
+
+LEASE = timedelta(hours=24)
+"""How long devices match after they last heard of the repository."""
+
+EXPIRES_SOON = timedelta(days=30)
+
+_EMPTY = Book(
+    format=1,
+    generation=0,
+    served=True,
+    new_keys=False,
+    files=(),
+    before=(),
+    calibration=None,
+    devices=(),
+    published_for=(),
+    stations=(),
+    shards=(),
+    departed=(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """expiring: people whose consent ends within `EXPIRES_SOON`; expired: whose has ended.
+
+    fresh_until: devices stop to match then, unless `renew` or `publish` comes before.
+    waiting:     files in the inbox.
+    """
+
+    fleet: str
+    purpose: str
+    generation: int
+    people: int
+    expiring: int
+    expired: int
+    left: int
+    devices: tuple[str, ...]
+    stations: tuple[str, ...]
+    fresh_until: datetime
+    waiting: int
+    refused: int
+
+
+def init(folder: OperatorFolder, fleet: str, purpose: Purpose, clock: Clock) -> bool:
+    """Make a fleet: keys, book, an empty repository. Returns whether it was made now.
+
+    Raises ConfigError if the folder holds another fleet; KeyFileError, StorageError.
+    """
+    make_private_folder(folder.folder)
+    with exclusive(folder.folder):
+        if folder.exists:
+            there = folder.fleet()
+            if (there.fleet, there.purpose) != (fleet, purpose):
+                raise ConfigError(
+                    f'{folder.folder} holds the fleet "{there.fleet}" for {there.purpose}; name '
+                    "another folder"
+                )
+            return False
+        operator = folder.make_secrets()
+        keys = {name: folder.make_signing_key(name) for name in (*ROOT_KEYS, *ONLINE_ROLES)}
+        root = Repository(folder.repository).create(keys, lease=LEASE, now=clock.now())
+        folder.write_public(ROOT_NAME, root)
+        make_private_folder(folder.inbox)
+        if not (folder.folder / BOOK_NAME).exists():
+            folder.write_book(_EMPTY)
+        public = operator.public_key().public_bytes_raw().hex()
+        # Last: a fleet is there when its file is.
+        folder.write_public(FLEET_NAME, public_json(Fleet(1, fleet, purpose, public)))
+        return True
+
+
+def add_station(folder: OperatorFolder, file: Path) -> tuple[StationKey, bool]:
+    """Delegate to a station; returns it and whether it is new. Raises ConfigError, GalleryError."""
+    station = read_station(file)
+
+    def change(book: Book) -> Book:
+        known = {s.public_key for s in book.stations}
+        fresh = () if station.public_key in known else (station,)
+        return replace(book, stations=(*book.stations, *fresh))
+
+    return station, _change(folder, change)
+
+
+def remove_station(folder: OperatorFolder, name: str) -> bool:
+    """Trust a station no more: whom it enrolled leaves at the next publication.
+
+    name: or the beginning of its id. Raises ConfigError if nobody or several are meant.
+    """
+
+    def change(book: Book) -> Book:
+        gone = _one({s.station_id: s.name for s in book.stations}, name, "station")
+        return replace(book, stations=tuple(s for s in book.stations if s.station_id != gone))
+
+    return _change(folder, change)
+
+
+def add_device(folder: OperatorFolder, file: Path) -> tuple[DeviceKey, bool]:
+    """Let a device read from the next publication on. Raises ConfigError, GalleryError."""
+    device = read_device(file)
+
+    def change(book: Book) -> Book:
+        known = {d.device_id for d in book.devices}
+        fresh = () if device.device_id in known else (device,)
+        return replace(book, devices=(*book.devices, *fresh))
+
+    return device, _change(folder, change)
+
+
+def remove_device(folder: OperatorFolder, name: str) -> bool:
+    """Let a device read nothing that is published from now on (P6). As `remove_station`."""
+
+    def change(book: Book) -> Book:
+        gone = _one({d.device_id: d.name for d in book.devices}, name, "device")
+        devices = tuple(d for d in book.devices if d.device_id != gone)
+        return replace(book, devices=devices, new_keys=True)
+
+    return _change(folder, change)
+
+
+def publish_gallery(
+    config: Config,
+    folder: OperatorFolder,
+    clock: Clock,
+    progress: Callable[[str, int, int], None],
+) -> Publication:
+    """Publish what waits. Raises what `publisher.publish.publish` does."""
+    sha256 = embedder_sha256(config)
+    rules = PublishRules(sha256, lambda n, old: _calibration(config, sha256, n, old), LEASE)
+    return publish(folder, rules, now=clock.now(), progress=progress)
+
+
+def renew(folder: OperatorFolder, clock: Clock) -> datetime:
+    """A fresh timestamp; returns until when it is. Raises KeyFileError, GalleryError."""
+    with exclusive(folder.folder):
+        repository = Repository(folder.repository)
+        keys = folder.require_signing_keys(("timestamp",))
+        repository.renew(keys, lease=LEASE, now=clock.now())
+        return repository.expires()
+
+
+def rotate_root(folder: OperatorFolder, clock: Clock) -> None:
+    """New root keys, signed for by the old ones; devices follow by themselves.
+
+    Raises KeyFileError: fewer old root keys are here than the threshold.
+    """
+    with exclusive(folder.folder):
+        found = {name: folder.signing_key(name) for name in ROOT_KEYS}
+        old = {name: key for name, key in found.items() if key is not None}
+        folder.require_signing_keys(ROOT_KEYS[:2] if len(old) < 2 else tuple(old))
+        new = {name: Ed25519PrivateKey.generate() for name in ROOT_KEYS}
+        # Keys first: a root whose keys were lost could never be changed again.
+        for name, key in new.items():
+            folder.replace_key(f"{name}.next", key.private_bytes_raw())
+        root = Repository(folder.repository).rotate_root(old, new, now=clock.now())
+        for name, key in new.items():
+            folder.replace_key(name, key.private_bytes_raw())
+            folder.drop_key(f"{name}.next")
+        folder.write_public(ROOT_NAME, root)
+
+
+def status(folder: OperatorFolder, clock: Clock) -> Status:
+    """Raises ConfigError, GalleryError."""
+    fleet, book, now = folder.fleet(), folder.read_book(), clock.now()
+    ends = [p.valid_until for shard in book.shards for p in shard.people]
+    return Status(
+        fleet=fleet.fleet,
+        purpose=fleet.purpose.value,
+        generation=book.generation,
+        people=book.people,
+        expiring=sum(now < end <= now + EXPIRES_SOON for end in ends),
+        expired=sum(end <= now for end in ends),
+        left=len(book.departed),
+        devices=tuple(f"{d.name} {d.device_id[:12]}" for d in book.devices),
+        stations=tuple(f"{s.name} {s.station_id[:12]}" for s in book.stations),
+        fresh_until=Repository(folder.repository).expires(),
+        waiting=sum(path.is_file() for path in folder.inbox.glob("*")),
+        refused=len(list(folder.refused.glob("*.why"))),
+    )
+
+
+def _change(folder: OperatorFolder, change: Callable[[Book], Book]) -> bool:
+    with exclusive(folder.folder):
+        folder.fleet()
+        old = folder.read_book()
+        new = change(old)
+        if new != old:
+            folder.write_book(new)
+        return new != old
+
+
+def _one(names: dict[str, str], wanted: str, kind: str) -> str:
+    """The id that is meant by a name or the beginning of an id."""
+    found = [i for i, name in names.items() if name == wanted or (wanted and i.startswith(wanted))]
+    if len(found) != 1:
+        how = "no" if not found else "more than one"
+        raise ConfigError(f'{how} {kind} is called "{wanted}"; see `familiar operator status`')
+    return found[0]
+
+
+def _calibration(
+    config: Config, sha256: str, templates: int, old: Calibration | None
+) -> Calibration:
+    """The one so far while it holds: a threshold that moves by itself helps nobody."""
+    match = config.match
+    if (
+        old is not None
+        and old.max_templates >= templates
+        and old.model_sha256 == sha256
+        and old.target_fpir <= match.target_fpir
+    ):
+        return old
+    size = max(match.least_gallery, math.ceil(templates * (1 + match.headroom)))
+    calibration = threshold_for(impostor_tail(sha256), match.target_fpir, size)
+    require_plausible(calibration)
+    return calibration

@@ -1,0 +1,306 @@
+"""What an operator keeps: the fleet's public files, its keys, and one sealed book.
+
+    fleet.json     public: fleet, purpose, the key that stations seal enrolments to
+    root.json      public: what devices are provisioned with
+    keys/          mode 0600; the three root keys are meant to be moved to other places
+    inbox/         enrolments from stations and revocations, until they are published
+    repository/    what any static server serves
+    book.sealed    devices, stations, who is in which shard, the shards' keys, tombstones
+
+People themselves are kept in the repository's shards only, under keys that only the book holds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final, TypeVar
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from edge_app.adapters.durable import make_private_folder, write_durably
+from edge_app.core.canonical import from_json, to_json
+from edge_app.core.keyring import device_id
+from edge_app.core.manifest import StationKey
+from edge_app.errors import ConfigError, GalleryError, KeyFileError
+from edge_app.records import Calibration, Purpose
+
+FLEET_NAME: Final = "fleet.json"
+ROOT_NAME: Final = "root.json"
+BOOK_NAME: Final = "book.sealed"
+INBOX_NAME: Final = "inbox"
+REFUSED_NAME: Final = "refused"
+_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+_BOUND: Final = b"familiar operator's book 1"
+_MAX_PUBLIC_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """`fleet.json`. operator_key: raw X25519, in hex; stations seal enrolments to it."""
+
+    format: int
+    fleet: str
+    purpose: Purpose
+    operator_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKey:
+    """`device.json`. public_key: raw X25519, in hex."""
+
+    name: str
+    public_key: str
+
+    @property
+    def device_id(self) -> str:
+        return device_id(bytes.fromhex(self.public_key))
+
+
+@dataclass(frozen=True, slots=True)
+class BookPerson:
+    """What the operator has to know of a person without opening the shard.
+
+    tombstones: the digests of which any one bars this person.
+    ends:       when retention ends: the person is left out from the next publication on.
+    """
+
+    person_id: str
+    record_id: str
+    tombstones: tuple[str, ...]
+    station_id: str
+    valid_until: datetime
+    ends: datetime
+    templates: int
+
+
+@dataclass(frozen=True, slots=True)
+class BookShard:
+    """key: of the shard's file, in hex."""
+
+    sha256: str
+    size_bytes: int
+    key: str
+    people: tuple[BookPerson, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BookFile:
+    """A target of the newest generation."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """Somebody who left. generation: the first one without them."""
+
+    digest: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """generation: the newest that was written; 0 before the first.
+
+    files:      its targets; before: those of the one before, which devices may be fetching still.
+    served:     the repository names it; if not, publishing was cut off, and is completed next.
+    new_keys:   a device was removed: every shard gets a new key at the next publication.
+    published_for: device and station ids of that generation.
+    """
+
+    format: int
+    generation: int
+    served: bool
+    new_keys: bool
+    files: tuple[BookFile, ...]
+    before: tuple[BookFile, ...]
+    calibration: Calibration | None
+    devices: tuple[DeviceKey, ...]
+    published_for: tuple[str, ...]
+    stations: tuple[StationKey, ...]
+    shards: tuple[BookShard, ...] = field(repr=False)
+    departed: tuple[Departed, ...] = field(repr=False)
+
+    @property
+    def people(self) -> int:
+        return sum(len(shard.people) for shard in self.shards)
+
+
+_Public = TypeVar("_Public", Fleet, DeviceKey, StationKey)
+
+
+class OperatorFolder:
+    """The files, read and written. Hold `durable.exclusive` on the folder while writing."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folder."""
+        self.folder = folder
+        self.inbox = folder / INBOX_NAME
+        self.refused = self.inbox / REFUSED_NAME
+        self.repository = folder / "repository"
+        self._keys = folder / "keys"
+
+    @property
+    def exists(self) -> bool:
+        return (self.folder / FLEET_NAME).exists()
+
+    def fleet(self) -> Fleet:
+        """Raises ConfigError if there is none or it is malformed."""
+        return read_fleet(self.folder / FLEET_NAME)
+
+    def write_public(self, name: str, content: bytes) -> None:
+        """Raises StorageError."""
+        write_durably(self.folder / name, content)
+
+    def signing_key(self, name: str) -> Ed25519PrivateKey | None:
+        """A key, made elsewhere or here; None if it was moved away. Raises KeyFileError."""
+        raw = self._read_key(name)
+        return None if raw is None else Ed25519PrivateKey.from_private_bytes(raw)
+
+    def require_signing_keys(self, names: tuple[str, ...]) -> dict[str, Ed25519PrivateKey]:
+        """Raises KeyFileError if one is missing."""
+        found = {name: self.signing_key(name) for name in names}
+        keys = {name: key for name, key in found.items() if key is not None}
+        missing = [name for name in names if name not in keys]
+        if missing:
+            raise KeyFileError(
+                f"the key {self._keys / (missing[0] + '.key')} is not here; bring it back from "
+                "where it is kept"
+            )
+        return keys
+
+    def make_signing_key(self, name: str) -> Ed25519PrivateKey:
+        """A new key, or the one that is there. Raises KeyFileError, StorageError."""
+        existing = self.signing_key(name)
+        if existing is not None:
+            return existing
+        key = Ed25519PrivateKey.generate()
+        self.replace_key(name, key.private_bytes_raw())
+        return key
+
+    def replace_key(self, name: str, raw: bytes) -> None:
+        """Raises StorageError."""
+        make_private_folder(self._keys)
+        write_durably(self._keys / f"{name}.key", raw)
+
+    def drop_key(self, name: str) -> None:
+        """Delete a key."""
+        (self._keys / f"{name}.key").unlink(missing_ok=True)
+
+    def operator_key(self) -> X25519PrivateKey:
+        """The key that enrolments are sealed to. Raises KeyFileError."""
+        return X25519PrivateKey.from_private_bytes(self._required("operator"))
+
+    def make_secrets(self) -> X25519PrivateKey:
+        """The operator's own keys, unless they are there. Raises KeyFileError, StorageError."""
+        if self._read_key("operator") is None:
+            self.replace_key("operator", X25519PrivateKey.generate().private_bytes_raw())
+        if self._read_key("book") is None:
+            self.replace_key("book", secrets.token_bytes(_KEY_BYTES))
+        return self.operator_key()
+
+    def read_book(self) -> Book:
+        """Raises GalleryError if it is gone or altered, KeyFileError."""
+        path = self.folder / BOOK_NAME
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise GalleryError(
+                f"cannot read {path}: {error.strerror}; restore it from a backup, or run "
+                "`familiar operator init`"
+            ) from error
+        try:
+            text = AESGCM(self._required("book")).decrypt(
+                data[:_NONCE_BYTES], data[_NONCE_BYTES:], _BOUND
+            )
+        except (InvalidTag, ValueError) as error:
+            raise GalleryError(
+                f"{path} was altered, or written with another key; restore it from a backup"
+            ) from error
+        return from_json(text, Book, _malformed_book)
+
+    def write_book(self, book: Book) -> None:
+        """Raises StorageError."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = AESGCM(self._required("book")).encrypt(
+            nonce, to_json(book, _malformed_book), _BOUND
+        )
+        write_durably(self.folder / BOOK_NAME, nonce, sealed)
+
+    def _required(self, name: str) -> bytes:
+        raw = self._read_key(name)
+        if raw is None:
+            raise KeyFileError(f"the key {self._keys / (name + '.key')} is gone; restore it")
+        return raw
+
+    def _read_key(self, name: str) -> bytes | None:
+        path = self._keys / f"{name}.key"
+        try:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                raw = file.read(_KEY_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KeyFileError(f"cannot read the key {path}: {error.strerror}") from error
+        if stat.S_IMODE(mode) & 0o077:
+            raise KeyFileError(f"others may open the key file {path}; run `chmod 600 {path}`")
+        if len(raw) != _KEY_BYTES:
+            raise KeyFileError(f"the key {path} does not hold {_KEY_BYTES} bytes; restore it")
+        return raw
+
+
+def read_fleet(path: Path) -> Fleet:
+    """`fleet.json`. Raises ConfigError."""
+    return _read_public(path, Fleet, "a fleet file (`familiar operator init` makes fleet.json)")
+
+
+def read_device(path: Path) -> DeviceKey:
+    """`device.json`. Raises ConfigError."""
+    return _read_public(path, DeviceKey, "a device file (the first `familiar sync` makes it)")
+
+
+def read_station(path: Path) -> StationKey:
+    """`station.json`. Raises ConfigError."""
+    what = "a station file (`familiar station identity` makes it)"
+    return _read_public(path, StationKey, what)
+
+
+def public_json(value: Fleet | DeviceKey | StationKey) -> bytes:
+    """One of the public files' content, canonical."""
+    return to_json(value, lambda where, expected: ConfigError(f"{where} is not {expected}"))
+
+
+def _read_public(path: Path, kind: type[_Public], what: str) -> _Public:
+    def malformed(where: str, expected: str) -> ConfigError:
+        return ConfigError(f"{path} is not {what}: {where} is not {expected}")
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_PUBLIC_BYTES)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; name {what}") from error
+    value = from_json(data, kind, malformed)
+    key = value.operator_key if isinstance(value, Fleet) else value.public_key
+    if not re.fullmatch("[0-9a-f]{64}", key):
+        raise malformed("the key", "32 bytes in hex")
+    return value
+
+
+def _malformed_book(where: str, expected: str) -> GalleryError:
+    return GalleryError(
+        f"the operator's book is malformed: {where} is not {expected}; update the program, or "
+        "restore it from a backup"
+    )

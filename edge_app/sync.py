@@ -1,0 +1,221 @@
+"""Brings this home's gallery to the newest generation that its fleet published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from edge_app.adapters.durable import exclusive, write_durably
+from edge_app.adapters.gallery_store import FleetState
+from edge_app.adapters.keys import device_key, trust_stations
+from edge_app.adapters.sealed import SealedMemory
+from edge_app.adapters.tuf_fetch import GalleryServer
+from edge_app.app import Home, embedder_sha256
+from edge_app.config import Config
+from edge_app.core.calibrate import require_holds, require_meets
+from edge_app.core.canonical import to_json
+from edge_app.core.gallery import comparisons_per_search
+from edge_app.core.keyring import (
+    decode_tombstones,
+    device_id,
+    find_wrap,
+    group_of,
+    open_keyring,
+    unwrap,
+    wraps_name,
+)
+from edge_app.core.manifest import (
+    KEYRING_NAME,
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    MAX_SHARD_BYTES,
+    TOMBSTONES_NAME,
+    Manifest,
+    decode_manifest,
+    require_for,
+    require_newer,
+)
+from edge_app.core.shard import open_shard, read_header, templates_into
+from edge_app.errors import ConfigError, GalleryError, KeyFileError
+from edge_app.ports import Clock
+from edge_app.records import ClockState, Enrolment, Float32Array
+
+DEVICE_FILE = "device.json"
+_MAX_KEYS_BYTES = 64 * 2**20
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much is done, and of how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFile:
+    """`device.json`, for the operator: the public half of this device's key, in hex."""
+
+    name: str
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """changed: another generation than before. fetched_bytes: over the network, all of it."""
+
+    fleet: str
+    generation: int
+    changed: bool
+    people: int
+    tombstones: int
+    fetched_bytes: int
+    lease_until: datetime
+    device_id: str
+
+
+def introduce(config: Config, home: Home) -> tuple[Path, str]:
+    """Make the device's key, and the file to give to the operator; returns it and the id.
+
+    Raises KeyFileError, StorageError.
+    """
+    public = device_key(home.keys).public_key().public_bytes_raw()
+    path = home.folder / DEVICE_FILE
+    content = to_json(
+        DeviceFile(config.device, public.hex()),
+        lambda where, expected: ConfigError(f"{where} is not {expected}"),
+    )
+    if not path.exists() or path.read_bytes() != content:
+        with exclusive(home.folder):
+            write_durably(path, content)
+    return path, device_id(public)
+
+
+def sync(
+    config: Config,
+    home: Home,
+    *,
+    url: str,
+    root: bytes,
+    clock: Clock,
+    progress: Progress = lambda _what, _done, _of: None,
+) -> SyncResult:
+    """Fetch, check and install. Whatever fails, the installed gallery is as it was.
+
+    url:  of the repository, which any static server can serve.
+    root: the trusted root metadata, from the operator.
+
+    Raises:
+        GalleryError: not reached, not authentic, not fresh, not for this device, or older than
+            what this device has used.
+        KeyFileError: the fleet does not know this device, or a key cannot be used.
+        CalibrationError: its threshold does not keep the promise (P8).
+        StorageError: something cannot be written.
+    """
+    store, membership = home.store(), home.membership()
+    path, device = introduce(config, home)
+    server = GalleryServer(
+        url,
+        folder=membership.folder,
+        root=root,
+        deadline_s=config.sync.deadline_s,
+        monotonic_s=clock.monotonic_s,
+    )
+    fresh_until = server.refresh()
+    manifest = decode_manifest(server.read(MANIFEST_NAME, most_bytes=MAX_MANIFEST_BYTES))
+    now, floor = clock.now(), store.fleet_floor()
+    require_for(
+        manifest,
+        fleet=floor.fleet if floor else manifest.fleet,
+        purpose=config.purpose,
+        model_sha256=embedder_sha256(config),
+    )
+    require_newer(
+        manifest,
+        floor=floor.generation if floor else 0,
+        now=now,
+        newest=store.newest_time() or now,
+    )
+    state = FleetState(manifest.fleet, manifest.generation)
+    changed = store.fleet() != state
+    tombstones = decode_tombstones(server.read(TOMBSTONES_NAME, most_bytes=_MAX_KEYS_BYTES))
+    names = {MANIFEST_NAME, TOMBSTONES_NAME, KEYRING_NAME, _wraps_name(manifest, device)}
+    if changed:
+        keys = _shard_keys(server, manifest, home, device, path)
+        people = _people(server, manifest, keys, progress)
+        require_meets(manifest.calibration, config.match.target_fpir)
+        require_holds(
+            manifest.calibration,
+            comparisons=comparisons_per_search(people),
+            model_sha256=manifest.model_sha256,
+        )
+        # Trust first: cut off here, people of a station that was removed are out already.
+        with exclusive(home.folder):
+            trust_stations(home.folder, manifest.trusted_stations)
+        store.install(people, state, tombstones=tombstones, calibration=manifest.calibration)
+    if clock.state() is ClockState.SYNCHRONISED:
+        store.require_time(max(now, manifest.published), trusted=True)
+    membership.join(url, root)
+    membership.extend(fresh_until)
+    server.forget_but(frozenset(names | {shard.name for shard in manifest.shards}))
+    return SyncResult(
+        fleet=manifest.fleet,
+        generation=manifest.generation,
+        changed=changed,
+        people=manifest.people,
+        tombstones=len(tombstones),
+        fetched_bytes=server.fetched_bytes,
+        lease_until=fresh_until,
+        device_id=device,
+    )
+
+
+def _wraps_name(manifest: Manifest, device: str) -> str:
+    return wraps_name(group_of(device, manifest.wrap_groups))
+
+
+def _shard_keys(
+    server: GalleryServer, manifest: Manifest, home: Home, device: str, file: Path
+) -> Mapping[int, bytes]:
+    wraps = server.read(_wraps_name(manifest, device), most_bytes=_MAX_KEYS_BYTES)
+    wrapped = find_wrap(wraps, device)
+    if wrapped is None:
+        raise KeyFileError(
+            f'the fleet "{manifest.fleet}" does not know this device; give {file} to the operator '
+            "(`familiar operator add-device --key`), who then publishes"
+        )
+    key = unwrap(
+        wrapped, device_key(home.keys), fleet=manifest.fleet, generation=manifest.generation
+    )
+    keyring = server.read(KEYRING_NAME, most_bytes=_MAX_KEYS_BYTES)
+    return open_keyring(keyring, fleet=manifest.fleet, generation=manifest.generation, key=key)
+
+
+def _people(
+    server: GalleryServer, manifest: Manifest, keys: Mapping[int, bytes], progress: Progress
+) -> tuple[Enrolment, ...]:
+    """Everyone in the shards, with templates in sealed memory (P5)."""
+    people: list[Enrolment] = []
+    for done, shard in enumerate(manifest.shards):
+        data = server.read(shard.name, most_bytes=MAX_SHARD_BYTES)
+        key = keys.get(shard.number)
+        if key is None:
+            raise GalleryError(f"the gallery's keyring lacks shard {shard.number}; fetch it again")
+        matrix = _templates(data, manifest.fleet, shard.number, key)
+        people += open_shard(data, matrix, fleet=manifest.fleet, number=shard.number, key=key)
+        progress("Fetching shards", done + 1, len(manifest.shards))
+    if len(people) != manifest.people:
+        raise GalleryError("people of the gallery are missing; fetch it again")
+    return tuple(people)
+
+
+def _templates(data: bytes, fleet: str, number: int, key: bytes) -> Float32Array:
+    header = read_header(data)
+    size_bytes = header.templates * header.dim * 4
+    if not size_bytes:
+        templates_into(data, memoryview(bytearray()), fleet=fleet, number=number, key=key)
+        return np.empty((0, 0), np.float32)
+    memory = SealedMemory.filled(
+        size_bytes,
+        lambda view: templates_into(data, view, fleet=fleet, number=number, key=key),
+    )
+    return memory.matrix(header.dim)
