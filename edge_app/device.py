@@ -7,9 +7,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from types import FrameType
 
@@ -23,14 +24,17 @@ from edge_app.adapters.sinks import OutboxSink, TeeSink
 from edge_app.adapters.stopwatch import TOTAL, LapStopwatch, StageTime
 from edge_app.app import Home, boot_id, load_models, make_publisher, make_rules, open_gallery
 from edge_app.config import Config
+from edge_app.core.consent import tombstone_ids
 from edge_app.core.gallery import Gallery
 from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, spoken_text
 from edge_app.errors import DeliveryError
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
 from edge_app.ports import AlertSink, Clock, Display, FrameSource, Speaker
 from edge_app.records import Alert, ClockState, Frame, HudView
+from edge_app.sync import make_follower
 
 CAMERA_LOST = "camera lost"
+LEASE_OVER = "gallery too old, go online"
 _STORE_CHECK_S = 1.0
 _DAY_S = 86_400
 
@@ -148,8 +152,19 @@ class Device:
         self._store = home.store()
         self._purged_s = float("-inf")
         self._purge_if_due()
+        self._membership = home.membership()
         self._store_seen = self._store_state()
         self._gallery = self._open_gallery()
+        self._nobody = Gallery.empty(
+            purpose=config.purpose,
+            model_sha256=self._models.embedder.sha256,
+            calibration=self._gallery.calibration,
+        )
+        self._lease_seen: object = None
+        self._lease: datetime | None = None
+        self._follow_lease()
+        self._loader = ThreadPoolExecutor(1, "gallery")
+        self._loading: Future[Gallery] | None = None
         self._alerts = AlertMaker(config, home, self._models, clock)
         self._present = PresentSettings(
             unsure_margin=config.hud.unsure_margin,
@@ -181,6 +196,11 @@ class Device:
         )
         with ExitStack() as stack:
             stack.callback(outbox.close)
+            stack.callback(self._loader.shutdown)
+            follower = make_follower(self._config, self._home, self._clock)
+            if follower is not None:
+                follower.start()
+                stack.callback(follower.stop)
             publisher = None
             if self._outputs.broker_url:
                 url = self._outputs.broker_url
@@ -208,10 +228,12 @@ class Device:
             if self._clock.monotonic_s() - checked_s >= _STORE_CHECK_S:
                 checked_s = self._clock.monotonic_s()
                 self._follow_store()
+                self._follow_lease()
                 if publisher is not None and publisher.failed:
                     raise DeliveryError(
                         "delivery stopped by a defect; alerts wait in the outbox, start again"
                     )
+            self._take_over_gallery()
             if frame is not None:
                 self._step(frame, sink)
             elif self._camera_lost():
@@ -222,7 +244,9 @@ class Device:
         if asked_s is not None and self._clock.monotonic_s() - asked_s < self._rules.asked_s:
             self._state.ask(frame.time_s, self._rules)
         self._stopwatch.start_frame()
-        result = self._pipeline.process(frame, self._state, self._gallery, self._clock.now())
+        now = self._clock.now()
+        gallery = self._gallery if self._lease_holds(now) else self._nobody
+        result = self._pipeline.process(frame, self._state, gallery, now)
         view = self._view(result, frame)
         self._show(view)
         for sighting in result.sightings:
@@ -258,7 +282,7 @@ class Device:
             faces,
             frame_width_px=frame.width_px,
             threshold=self._gallery.calibration.threshold,
-            status="",
+            status="" if self._lease_holds(self._clock.now()) else LEASE_OVER,
             language=self._config.hud.language,
             settings=self._present,
         )
@@ -272,12 +296,43 @@ class Device:
         return isinstance(self._source, ReopeningCamera) and self._source.lost
 
     def _follow_store(self) -> None:
-        """Takes over enrolments and revocations that another process made, between two frames."""
+        """Notices enrolments, revocations and generations that another process or a sync made.
+
+        Who left is masked at once; the gallery is built anew beside the frames.
+        """
         self._purge_if_due()
         seen = self._store_state()
-        if seen != self._store_seen:
+        if self._loading is None and seen != self._store_seen:
             self._store_seen = seen
-            self._gallery = self._open_gallery()
+            self._gallery = self._gallery.without(self._departed())
+            self._loading = self._loader.submit(self._open_gallery)
+
+    def _take_over_gallery(self) -> None:
+        """Swaps the gallery between two frames, once it is built."""
+        if self._loading is not None and self._loading.done():
+            loading, self._loading = self._loading, None
+            self._gallery = loading.result()
+
+    def _departed(self) -> set[str]:
+        barred = self._store.tombstones()
+        people = {**self._gallery.live.people, **self._gallery.demo.people}
+        return {
+            person_id
+            for person_id, person in people.items()
+            if not barred.isdisjoint(tombstone_ids(person.consent.record))
+        }
+
+    def _follow_lease(self) -> None:
+        seen = self._membership.fingerprint()
+        if seen != self._lease_seen:
+            self._lease_seen = seen
+            self._lease = self._membership.lease()
+
+    def _lease_holds(self, now: datetime) -> bool:
+        """Whether this device heard of its fleet lately enough; always, if it has none."""
+        if self._lease is None:
+            return self._store.fleet_floor() is None
+        return now < self._lease
 
     def _store_state(self) -> object:
         return self._store.fingerprint(), stations_state(self._home.folder)

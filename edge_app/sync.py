@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from random import Random, SystemRandom
 
 import numpy as np
 
@@ -40,9 +43,11 @@ from edge_app.core.manifest import (
     require_newer,
 )
 from edge_app.core.shard import open_shard, read_header, templates_into
-from edge_app.errors import ConfigError, GalleryError, KeyFileError
+from edge_app.errors import ConfigError, EdgeAppError, GalleryError, KeyFileError
 from edge_app.ports import Clock
 from edge_app.records import ClockState, Enrolment, Float32Array
+
+_log = logging.getLogger(__name__)
 
 DEVICE_FILE = "device.json"
 _MAX_KEYS_BYTES = 64 * 2**20
@@ -135,6 +140,7 @@ def sync(
         now=now,
         newest=store.newest_time() or now,
     )
+    require_meets(manifest.calibration, config.match.target_fpir)
     state = FleetState(manifest.fleet, manifest.generation)
     changed = store.fleet() != state
     tombstones = decode_tombstones(server.read(TOMBSTONES_NAME, most_bytes=_MAX_KEYS_BYTES))
@@ -142,7 +148,6 @@ def sync(
     if changed:
         keys = _shard_keys(server, manifest, home, device, path)
         people = _people(server, manifest, keys, progress)
-        require_meets(manifest.calibration, config.match.target_fpir)
         require_holds(
             manifest.calibration,
             comparisons=comparisons_per_search(people),
@@ -219,3 +224,57 @@ def _templates(data: bytes, fleet: str, number: int, key: bytes) -> Float32Array
         lambda view: templates_into(data, view, fleet=fleet, number=number, key=key),
     )
     return memory.matrix(header.dim)
+
+
+class Follower:
+    """Syncs a running device now and then, in a thread of its own.
+
+    A look that fails is logged and tried again, soon at first; the device goes on with what it
+    has, until its lease is over.
+    """
+
+    def __init__(self, config: Config, look: Callable[[], SyncResult], random: Random) -> None:
+        """look: one sync; random: spreads a fleet's devices over time."""
+        self._config = config.sync
+        self._look = look
+        self._random = random
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
+
+    def start(self) -> None:
+        """Look at once, then at intervals."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; one under way may go on for its deadline, and harms nothing."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                self._look()
+                failures = 0
+            except EdgeAppError as error:
+                failures += 1
+                _log.warning("sync: %s", error)
+            self._stop.wait(self._pause_s(failures))
+
+    def _pause_s(self, failures: int) -> float:
+        """Seconds to the next look: the interval, or a doubling part of it after failures."""
+        config = self._config
+        pause_s = config.interval_s
+        if failures:
+            pause_s = min(pause_s, config.backoff_s * 2.0 ** min(failures - 1, 20))
+        return pause_s * (1 + config.jitter * self._random.random())
+
+
+def make_follower(config: Config, home: Home, clock: Clock) -> Follower | None:
+    """What keeps this home's gallery new; None if it belongs to no fleet. Raises ConfigError."""
+    source = home.membership().source()
+    if source is None:
+        return None
+    url, root = source
+    return Follower(
+        config, lambda: sync(config, home, url=url, root=root, clock=clock), SystemRandom()
+    )

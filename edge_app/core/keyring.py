@@ -24,7 +24,7 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 WRAP_BYTES: Final = 80  # 32 of the encapsulated key, 32 of the key, 16 of the tag
 _ID_BYTES: Final = 32
-_MAGIC: Final = b"FAMKEY\x00\x01"
+KEYRING_MAGIC: Final = b"FAMKEY\x00\x01"
 _WRAPS_MAGIC: Final = b"FAMWRP\x00\x01"
 _ENTRY: Final = struct.Struct(f"<I{KEY_BYTES}s")
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
@@ -40,7 +40,7 @@ def seal_keyring(
 ) -> bytes:
     """The shards' keys under the generation's key. nonce: 12 bytes, never used with this key."""
     entries = b"".join(_ENTRY.pack(number, keys[number]) for number in sorted(keys))
-    return _MAGIC + nonce + AESGCM(key).encrypt(nonce, entries, _bound(fleet, generation))
+    return KEYRING_MAGIC + nonce + AESGCM(key).encrypt(nonce, entries, _bound(fleet, generation))
 
 
 def open_keyring(data: bytes, *, fleet: str, generation: int, key: bytes) -> Mapping[int, bytes]:
@@ -49,12 +49,12 @@ def open_keyring(data: bytes, *, fleet: str, generation: int, key: bytes) -> Map
     Raises:
         GalleryError: altered, of another generation or fleet, or another key's.
     """
-    begin = len(_MAGIC) + NONCE_BYTES
-    if len(data) < begin or not data.startswith(_MAGIC):
+    begin = len(KEYRING_MAGIC) + NONCE_BYTES
+    if len(data) < begin or not data.startswith(KEYRING_MAGIC):
         raise GalleryError("the gallery's keyring is of another format; update the program")
     try:
         entries = AESGCM(key).decrypt(
-            data[len(_MAGIC) : begin], data[begin:], _bound(fleet, generation)
+            data[len(KEYRING_MAGIC) : begin], data[begin:], _bound(fleet, generation)
         )
     except (InvalidTag, ValueError) as error:
         raise GalleryError("the gallery's keyring was altered; fetch it again") from error
