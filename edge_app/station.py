@@ -1,4 +1,4 @@
-"""What an enrolment station hands to its operator: itself, people, and who wants to leave."""
+"""What an enrolment station hands to its operator: itself, and people."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from edge_app.core.consent import station_id
 from edge_app.core.keyring import seal_for
 from edge_app.core.manifest import StationKey
 from edge_app.core.person import pack_person
-from edge_app.core.revocation import normalise_code, revocation_sha256
 from edge_app.errors import EnrolmentError
 from edge_app.publisher.folder import public_json, read_fleet
-from edge_app.publisher.publish import ENROLMENT_SUFFIX, REVOCATION_SUFFIX
+from edge_app.publisher.publish import ENROLMENT_SUFFIX
 from edge_app.records import Enrolment
 
 STATION_FILE = "station.json"
@@ -55,18 +54,4 @@ def deliver(person: Enrolment, *, fleet: Path, inbox: Path) -> Path:
     path = inbox / f"{secrets.token_hex(16)}{ENROLMENT_SUFFIX}"
     with exclusive(inbox):
         write_durably(path, sealed)
-    return path
-
-
-def leave_station(code: str, *, inbox: Path) -> Path:
-    """Put a revocation into the operator's inbox.
-
-    Raises:
-        ConsentError: not a revocation code.
-        StorageError: the inbox cannot be written.
-    """
-    code = normalise_code(code)
-    path = inbox / f"{revocation_sha256(code)[:32]}{REVOCATION_SUFFIX}"
-    with exclusive(inbox):
-        write_durably(path, code.encode())
     return path

@@ -18,8 +18,9 @@ from edge_app.core.revocation import new_code, revocation_sha256
 from edge_app.operate import add_device, add_station, init, publish_gallery
 from edge_app.publisher.folder import OperatorFolder
 from edge_app.publisher.publish import Publication
+from edge_app.publisher.service import note_revocation
 from edge_app.records import ClockState, Enrolment, Purpose
-from edge_app.station import deliver, introduce_station, leave_station
+from edge_app.station import deliver, introduce_station
 from edge_app.sync import SyncResult, introduce, sync
 from tests.people import enrolment, faces
 
@@ -95,7 +96,7 @@ class Fleet:
             )
 
     def leave(self, number: int) -> None:
-        leave_station(code_of(number), inbox=self.operator.inbox)
+        note_revocation(self.operator.inbox, code_of(number))
 
     def publish(self, shift: timedelta = timedelta()) -> Publication:
         return publish_gallery(

@@ -10,6 +10,7 @@ import typer
 
 from edge_app import operate
 from edge_app.commands.console import AsJson, Session, bars, count, err, out, print_json
+from edge_app.publisher import service
 from edge_app.publisher.folder import FLEET_NAME, INBOX_NAME, ROOT_NAME, OperatorFolder
 from edge_app.records import Purpose
 
@@ -140,6 +141,22 @@ def status(context: typer.Context, folder: Dir, as_json: AsJson = False) -> None
     out.print(f"Waiting in the inbox: {result.waiting}; set aside: {result.refused}")
     for kind, names in (("Devices", result.devices), ("Stations", result.stations)):
         out.print(f"{kind}: {', '.join(names) or 'none'}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def serve(
+    folder: Dir,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen at.")] = 8080,
+) -> None:
+    """Serve the repository to devices, and let people leave with `familiar revoke --url`.
+
+    Behind a web server with TLS; a server for files alone serves devices as well.
+    """
+    operator = OperatorFolder(folder)
+    operator.fleet()
+    err.print(f"http://{host}:{port} serves the gallery and takes revocations. Ctrl-C ends it.")
+    service.serve(operator, host=host, port=port)
 
 
 def _added(new: bool) -> str:

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from edge_app.adapters.revocation_client import send_revocation
 from edge_app.commands.console import AsJson, Session, in_a_terminal, out, print_json
 from edge_app.errors import ConfigError
 from edge_app.people import Person, export_person, list_people
@@ -109,9 +110,17 @@ def revoke(
             "shell's history; - reads it from standard input."
         ),
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Of the operator's service: leave the fleet from anywhere."),
+    ] = None,
 ) -> None:
     """Leave, with the revocation code of your receipt. Nobody has to approve."""
     session: Session = context.obj
+    if url is not None:
+        send_revocation(url, _revocation_code(code))
+        out.print("The operator has noted it: you are left out from the next publication on.")
+        return
     if session.home.store().revoke(_revocation_code(code)):
         out.print("You have left this gallery. Your templates are erased, and stay erased.")
     else:

@@ -9,8 +9,9 @@ import typer
 
 from edge_app.commands.console import AsJson, Session, Source, out, print_json
 from edge_app.commands.enrol import enrol_with
+from edge_app.publisher.service import note_revocation
 from edge_app.records import Purpose
-from edge_app.station import deliver, introduce_station, leave_station
+from edge_app.station import deliver, introduce_station
 
 app = typer.Typer(
     help=(
@@ -81,7 +82,7 @@ def revoke(
 ) -> None:
     """Let the holder of a revocation code leave the fleet; nobody has to approve."""
     del context
-    path = leave_station(code, inbox=to)
+    path = note_revocation(to, code)
     if as_json:
         print_json({"file": path})
     else:

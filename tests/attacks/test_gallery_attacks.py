@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_app.adapters import durable
 from edge_app.app import Home
 from edge_app.config import make_config
 from edge_app.core.keyring import (
@@ -397,7 +396,7 @@ def test_the_disk_is_full_at_any_write(
         room[0] -= 1
         return real(descriptor, data)
 
-    monkeypatch.setattr(durable.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     refusals = 0
     with served(fleet.operator.repository) as url:
         for writes in range(100):

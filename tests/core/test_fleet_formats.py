@@ -232,9 +232,10 @@ def test_a_keyring_comes_back_and_is_bound_to_its_generation() -> None:
     keys = {number: secrets.token_bytes(32) for number in range(5)}
     data = seal_keyring(keys, fleet="harbour", generation=7, key=KEY, nonce=b"n" * 12)
     assert open_keyring(data, fleet="harbour", generation=7, key=KEY) == keys
-    for wrong in ({"generation": 8}, {"fleet": "other"}, {"key": bytes(32)}):
+    place: dict[str, Any] = {"fleet": "harbour", "generation": 7, "key": KEY}
+    for changes in ({"generation": 8}, {"fleet": "other"}, {"key": bytes(32)}):
         with pytest.raises(GalleryError):
-            open_keyring(data, **{"fleet": "harbour", "generation": 7, "key": KEY, **wrong})
+            open_keyring(data, **{**place, **changes})
     for length in range(len(data)):
         with pytest.raises(GalleryError):
             open_keyring(data[:length], fleet="harbour", generation=7, key=KEY)
