@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accuracy models models-check bench lock clean
+.PHONY: help demo test check accuracy models models-check bench bench-gallery kill-install lock clean
 
 PY := .venv/bin/python
 export PYTHON ?= python3
 LFW ?= ../shared/lfw
+N ?= 1000
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +44,14 @@ models-check: ## rebuild them elsewhere and compare bit for bit (needs npm)
 bench: ## measure every stage on this machine
 	@deploy/setup.sh demo
 	.venv/bin/familiar bench
+
+bench-gallery: ## publish, install and start galleries of 1,000 to 50,000 people (SIZES="1000 10000")
+	@deploy/setup.sh dev
+	$(PY) deploy/bench/gallery.py build/bench-gallery.json $(SIZES)
+
+kill-install: ## kill the installation of a gallery at every call into the system (N=1000 kills)
+	@deploy/setup.sh dev
+	$(PY) -m tests.attacks.killing $(N)
 
 lock: ## resolve the requirement files anew (needs uv)
 	cd deploy/requirements && ./lock.sh

@@ -1,0 +1,95 @@
+"""The newcomer's way: from an empty folder to a synced device, by the commands of the README."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleets import served
+from tests.support import ROOT
+
+
+def familiar(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (sys.executable, "-m", "edge_app", *arguments),
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "FAMILIAR_HOME": str(cwd / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def said(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_from_an_empty_folder_to_a_synced_device(tmp_path: Path) -> None:
+    def ran(*arguments: str) -> Any:
+        return said(familiar(*arguments, "--json", cwd=tmp_path))
+
+    made = ran("operator", "init", "--dir", "op", "--fleet", "harbour", "--purpose", "assist")
+    assert made == {"fleet": "harbour", "purpose": "assist", "made": True}
+    station = ran("--home", "desk", "station", "identity")
+    ran("operator", "add-station", "--dir", "op", "--key", station["file"])
+    first = familiar("--home", "gate", "sync", cwd=tmp_path)
+    assert first.returncode == 2
+    assert "give gate/device.json to the operator" in first.stderr
+    ran("operator", "add-device", "--dir", "op", "--key", "gate/device.json")
+    assert ran("operator", "publish", "--dir", "op")["generation"] == 1
+    with served(tmp_path / "op" / "repository") as url:
+        synced = ran("--home", "gate", "sync", "--url", url, "--root", "op/root.json")
+        assert (synced["fleet"], synced["generation"], synced["changed"]) == ("harbour", 1, True)
+        assert not ran("--home", "gate", "sync")["changed"]  # it knows the way now
+    status = ran("operator", "status", "--dir", "op")
+    assert (status["generation"], status["people"], len(status["devices"])) == (1, 0, 1)
+
+
+def test_a_station_enrols_the_living_only(tmp_path: Path) -> None:
+    familiar("operator", "init", "--dir", "op", "--fleet", "f", "--purpose", "assist", cwd=tmp_path)
+    done = familiar(
+        *("station", "enrol", "--name", "A", "--purpose", "assist"),
+        *("--fleet", "op/fleet.json", "--to", "op/inbox", "--source", "portrait.jpg"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "demo mode only" in done.stderr
+    assert not list((tmp_path / "op" / "inbox").glob("*.enrolment"))
+
+
+def test_leaving_at_the_station(tmp_path: Path) -> None:
+    familiar("operator", "init", "--dir", "op", "--fleet", "f", "--purpose", "assist", cwd=tmp_path)
+    from tests.fleets import code_of
+
+    done = familiar("station", "revoke", "--to", "op/inbox", "--code", code_of(1), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    published = said(familiar("operator", "publish", "--dir", "op", "--json", cwd=tmp_path))
+    assert published["refused"] == []
+    assert said(familiar("operator", "status", "--dir", "op", "--json", cwd=tmp_path))["left"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("operator", "status", "--dir", "none"), "cannot read none/fleet.json"),
+        (("operator", "publish", "--dir", "none"), "fleet.json"),
+        (("sync", "--url", "http://127.0.0.1:1"), "name it with --root"),
+        (("sync", "--url", "http://127.0.0.1:1", "--root", "none"), "cannot read none"),
+        (("revoke", "--url", "http://192.0.2.1", "-"), "revocation code"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_is_missing_is_named_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = familiar(*arguments, cwd=tmp_path)
+    assert done.returncode in {2, 6}
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
