@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accuracy models models-check bench bench-gallery kill-install lock clean
+.PHONY: help demo test check accuracy models models-check bench bench-gallery fuzz kill-install lock clean
 
 PY := .venv/bin/python
 export PYTHON ?= python3
@@ -48,6 +48,10 @@ bench: ## measure every stage on this machine
 bench-gallery: ## publish, install and start galleries of 1,000 to 50,000 people (SIZES="1000 10000")
 	@deploy/setup.sh dev
 	$(PY) deploy/bench/gallery.py build/bench-gallery.json $(SIZES)
+
+fuzz: ## fuzz every parser of what comes from outside (N=1000 runs each; in earnest N=1000000)
+	@deploy/setup.sh dev
+	@deploy/fuzz.sh $(N)
 
 kill-install: ## kill the installation of a gallery at every call into the system (N=1000 kills)
 	@deploy/setup.sh dev

@@ -1,0 +1,96 @@
+"""The parsers of what comes from outside: each takes any bytes, and either reads them or says no.
+
+A target returns normally, or raises `EdgeAppError`; whatever else it raises is a defect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from edge_app.core.consent import decode, encode
+from edge_app.core.keyring import (
+    decode_tombstones,
+    encode_wraps,
+    find_wrap,
+    open_for,
+    open_keyring,
+    seal_for,
+    seal_keyring,
+    unwrap,
+    wrap,
+)
+from edge_app.core.manifest import decode_manifest, encode_manifest
+from edge_app.core.person import pack_people, pack_person, unpack_people, unpack_person
+from edge_app.core.revocation import new_code, normalise_code
+from edge_app.core.shard import open_shard, read_header, seal_shard, templates_into
+from edge_app.errors import EdgeAppError
+from tests.core.test_fleet_formats import MANIFEST
+from tests.people import enrolment, faces, record
+
+_KEY: Final = bytes(32)
+_DEVICE: Final = X25519PrivateKey.from_private_bytes(b"\x01" * 32)
+_PUBLIC: Final = _DEVICE.public_key().public_bytes_raw()
+_ID: Final = "ab" * 32
+_PERSON: Final = enrolment(1, faces(2))
+_TEXT, _MATRIX = pack_people([_PERSON])
+
+
+def _shard(data: bytes) -> None:
+    header = read_header(data)
+    raw = bytearray(header.templates * header.dim * 4)
+    templates_into(data, memoryview(raw), fleet="f", number=0, key=_KEY)
+    matrix = np.frombuffer(raw, "<f4").reshape(-1, header.dim or 1)
+    open_shard(data, matrix, fleet="f", number=0, key=_KEY)
+
+
+TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
+    "manifest": (decode_manifest, encode_manifest(MANIFEST)),
+    "shard": (
+        _shard,
+        seal_shard(
+            [_PERSON],
+            fleet="f",
+            number=0,
+            generation=1,
+            key=_KEY,
+            nonces=(b"a" * 12, b"b" * 12),
+        ),
+    ),
+    "people": (lambda data: unpack_people(data, _MATRIX), _TEXT),
+    "person": (unpack_person, pack_person(_PERSON)),
+    "keyring": (
+        lambda data: open_keyring(data, fleet="f", generation=1, key=_KEY),
+        seal_keyring({0: _KEY}, fleet="f", generation=1, key=_KEY, nonce=b"n" * 12),
+    ),
+    "wrap": (
+        lambda data: unwrap(data, _DEVICE, fleet="f", generation=1),
+        wrap(_KEY, _PUBLIC, fleet="f", generation=1),
+    ),
+    "wraps": (lambda data: find_wrap(data, _ID), encode_wraps({_ID: bytes(80)})),
+    "tombstones": (decode_tombstones, bytes(64)),
+    "envelope": (
+        lambda data: open_for(_DEVICE, data, fleet="f"),
+        seal_for(_PUBLIC, b"message", fleet="f"),
+    ),
+    "consent": (decode, encode(record(1, faces(1)))),
+    "code": (
+        lambda data: normalise_code(data.decode("utf-8", "replace")),
+        new_code(bytes(15)).encode(),
+    ),
+}
+"""Name -> (the parser, something it reads)."""
+
+
+def try_one(name: str, data: bytes) -> None:
+    """Let a target have these bytes."""
+    target, _ = TARGETS[name]
+    try:
+        target(data)
+    except EdgeAppError as error:
+        message = str(error)
+        if not message or "\n" in message:
+            raise AssertionError(f"not one line: {message!r}") from error
