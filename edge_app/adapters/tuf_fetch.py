@@ -163,7 +163,7 @@ class _DeadlineFetcher(FetcherInterface):
         self._require_time()
         response = self._pool.request("GET", url, preload_content=False, redirect=False)
         if response.status != 200:
-            response.release_conn()
+            response.close()  # what is left of the answer must not be taken for the next one
             raise DownloadHTTPError(f"{url}: HTTP {response.status}", response.status)
         return self._chunks(response)
 
