@@ -154,7 +154,7 @@ class Device:
         self._purge_if_due()
         self._membership = home.membership()
         self._store_seen = self._store_state()
-        self._gallery = self._open_gallery()
+        self._gallery, self._barred = self._open_gallery()
         self._nobody = Gallery.empty(
             purpose=config.purpose,
             model_sha256=self._models.embedder.sha256,
@@ -162,9 +162,10 @@ class Device:
         )
         self._lease_seen: object = None
         self._lease: datetime | None = None
+        self._in_fleet = False
         self._follow_lease()
         self._loader = ThreadPoolExecutor(1, "gallery")
-        self._loading: Future[Gallery] | None = None
+        self._loading: Future[tuple[Gallery, frozenset[str]]] | None = None
         self._alerts = AlertMaker(config, home, self._models, clock)
         self._present = PresentSettings(
             unsure_margin=config.hud.unsure_margin,
@@ -245,25 +246,30 @@ class Device:
             self._state.ask(frame.time_s, self._rules)
         self._stopwatch.start_frame()
         now = self._clock.now()
-        gallery = self._gallery if self._lease_holds(now) else self._nobody
+        fresh = self._lease_holds(now)
+        gallery = self._gallery if fresh else self._nobody
         result = self._pipeline.process(frame, self._state, gallery, now)
-        view = self._view(result, frame)
+        view = self._view(result, frame, "" if fresh else LEASE_OVER)
         self._show(view)
         for sighting in result.sightings:
-            alert = self._alerts.alert(sighting, self._gallery)
+            alert = self._alerts.alert(sighting, gallery)
             if alert is not None:
                 sink.put(alert)
                 self._alert_times_s.append(round(frame.time_s, 3))
         newcomers = {sighting.candidate.person_id for sighting in result.sightings}
         if newcomers:
-            spoken = self._view(result, frame, only=newcomers)
+            spoken = self._view(result, frame, "", only=newcomers)
             self._outputs.speaker.say(spoken_text(spoken.lines, self._config.hud.language))
         self._stopwatch.lap("present")
         self._stopwatch.end_frame()
         self._frames += 1
 
     def _view(
-        self, result: FrameResult, frame: Frame, only: AbstractSet[str] | None = None
+        self,
+        result: FrameResult,
+        frame: Frame,
+        status: str,
+        only: AbstractSet[str] | None = None,
     ) -> HudView:
         faces = []
         for seen in result.recognised:
@@ -282,7 +288,7 @@ class Device:
             faces,
             frame_width_px=frame.width_px,
             threshold=self._gallery.calibration.threshold,
-            status="" if self._lease_holds(self._clock.now()) else LEASE_OVER,
+            status=status,
             language=self._config.hud.language,
             settings=self._present,
         )
@@ -298,41 +304,46 @@ class Device:
     def _follow_store(self) -> None:
         """Notices enrolments, revocations and generations that another process or a sync made.
 
-        Who left is masked at once; the gallery is built anew beside the frames.
+        Who left is masked at once, also while a gallery is being built, which happens beside the
+        frames.
         """
         self._purge_if_due()
         seen = self._store_state()
-        if self._loading is None and seen != self._store_seen:
+        if seen == self._store_seen:
+            return
+        self._mask_departed()
+        if self._loading is None:
             self._store_seen = seen
-            self._gallery = self._gallery.without(self._departed())
             self._loading = self._loader.submit(self._open_gallery)
 
     def _take_over_gallery(self) -> None:
         """Swaps the gallery between two frames, once it is built."""
         if self._loading is not None and self._loading.done():
             loading, self._loading = self._loading, None
-            self._gallery = loading.result()
+            self._gallery, self._barred = loading.result()
+            self._mask_departed()
 
-    def _departed(self) -> set[str]:
-        barred = self._store.tombstones()
-        people = {**self._gallery.live.people, **self._gallery.demo.people}
-        return {
-            person_id
-            for person_id, person in people.items()
-            if not barred.isdisjoint(tombstone_ids(person.consent.record))
-        }
+    def _mask_departed(self) -> None:
+        """Hides whoever left since the gallery was read from the store."""
+        newly = self._store.tombstones() - self._barred
+        if newly:
+            people = {**self._gallery.live.people, **self._gallery.demo.people}
+            self._gallery = self._gallery.without(
+                person_id
+                for person_id, person in people.items()
+                if not newly.isdisjoint(tombstone_ids(person.consent.record))
+            )
 
     def _follow_lease(self) -> None:
         seen = self._membership.fingerprint()
         if seen != self._lease_seen:
             self._lease_seen = seen
             self._lease = self._membership.lease()
+            self._in_fleet = self._store.fleet_floor() is not None
 
     def _lease_holds(self, now: datetime) -> bool:
         """Whether this device heard of its fleet lately enough; always, if it has none."""
-        if self._lease is None:
-            return self._store.fleet_floor() is None
-        return now < self._lease
+        return not self._in_fleet if self._lease is None else now < self._lease
 
     def _store_state(self) -> object:
         return self._store.fingerprint(), stations_state(self._home.folder)
@@ -344,8 +355,11 @@ class Device:
             self._purged_s = now_s
             self._store.purge(now=self._clock.now())
 
-    def _open_gallery(self) -> Gallery:
-        return open_gallery(self._config, self._home, self._models.embedder.sha256, self._clock)
+    def _open_gallery(self) -> tuple[Gallery, frozenset[str]]:
+        """The gallery, and the tombstones that it leaves out for certain."""
+        barred = self._store.tombstones()
+        sha256 = self._models.embedder.sha256
+        return open_gallery(self._config, self._home, sha256, self._clock), barred
 
     def _summary(self, seconds: float, pending_alerts: int, broker: str) -> RunSummary:
         stages = dict(self._stopwatch.report())

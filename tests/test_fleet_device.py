@@ -115,6 +115,35 @@ def test_who_leaves_is_masked_before_the_gallery_is_built_anew(gate: Home) -> No
     running.run()
 
 
+def test_who_leaves_while_a_gallery_is_built_is_masked_all_the_same(
+    fleet: Fleet, gate: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3: neither the old gallery nor the one that was begun before shows them."""
+    running = device(gate, Camera(0))
+    begun, go_on = threading.Event(), threading.Event()
+    build = running._open_gallery
+
+    def build_slowly() -> object:
+        built = build()  # with the person in it
+        begun.set()
+        go_on.wait(20)
+        return built
+
+    monkeypatch.setattr(running, "_open_gallery", build_slowly)
+    gate.store().revoke(code_of(99))  # somebody else: the gallery is built anew
+    running._follow_store()
+    assert begun.wait(20)
+    gate.store().revoke(code_of(1))
+    running._follow_store()
+    assert running._gallery.enrolment("person-1") is None
+    go_on.set()
+    assert running._loading is not None
+    assert running._loading.result()[0].enrolment("person-1") is not None
+    running._take_over_gallery()
+    assert running._gallery.enrolment("person-1") is None
+    running._loader.shutdown()
+
+
 def test_a_home_without_a_fleet_needs_no_lease(tmp_path: Path) -> None:
     running = device(Home(tmp_path / "own", None), Camera(1))
     assert running._lease_holds(CLOCK.now())
