@@ -29,6 +29,7 @@ from edge_app.enrolment.station import (
     Agreement,
     EnrolmentLimits,
     EnrolmentReport,
+    FleetKeeping,
     enrol,
     require_basis,
     require_presentable,
@@ -36,7 +37,7 @@ from edge_app.enrolment.station import (
 from edge_app.errors import EnrolmentError
 from edge_app.pipeline import Pipeline
 from edge_app.ports import Clock
-from edge_app.records import Controller, Enrolment, LawfulBasis, Purpose
+from edge_app.records import Controller, LawfulBasis, Purpose
 
 _DAY_S = 86_400
 _TURNS = 4
@@ -63,8 +64,11 @@ class EnrolmentResult:
     report: EnrolmentReport
 
 
-def consent_notice(config: Config, purpose: Purpose, language: str) -> Notice:
-    """The notice that the person reads before agreeing. Raises EnrolmentError."""
+def consent_notice(config: Config, purpose: Purpose, language: str, fleet: str = "") -> Notice:
+    """The notice that the person reads before agreeing. fleet: see `notice_for`.
+
+    Raises EnrolmentError.
+    """
     days = config.enrolment.validity_days
     return notice_for(
         purpose,
@@ -73,6 +77,7 @@ def consent_notice(config: Config, purpose: Purpose, language: str) -> Notice:
         jurisdiction=config.controller.jurisdiction,
         valid_days=days,
         kept_days=days,
+        fleet=fleet,
     )
 
 
@@ -99,11 +104,11 @@ def enrol_person(
     hand_over: Callable[[EnrolmentResult], None],
     clock: Clock,
     stop: Event,
-    keep: Callable[[Enrolment], object] | None = None,
+    keeping: FleetKeeping | None = None,
 ) -> EnrolmentResult:
     """Captures, signs, hands over the receipt, and stores. Whatever fails, nothing is stored.
 
-    keep:      stores the person instead of this home's gallery: at a fleet's station.
+    keeping:   instead of this home's gallery, at a fleet's station; the notice names the fleet.
     hand_over: gives the person their receipt. Without the code on it they could not leave, so
                nothing is stored if it raises.
 
@@ -135,7 +140,7 @@ def enrol_person(
         captured.probes,
         name=applicant.name,
         relation=applicant.relation,
-        agreement=_agreement(config, applicant, notice),
+        agreement=_agreement(config, applicant, notice, keeping),
         demo=demo,
         limits=_limits(config),
         enrolled=store.load(use, now=clock.now()).admission.enrolments,
@@ -146,12 +151,12 @@ def enrol_person(
     )
     result = EnrolmentResult(
         enrolled.enrolment.person_id,
-        receipt_text(enrolled, notice, leave_command="familiar revoke"),
+        receipt_text(enrolled, notice, leave_command=_leave_command(keeping)),
         replace(enrolled.report, refused=captured.refused),
     )
     hand_over(result)
-    if keep is not None:
-        keep(enrolled.enrolment)
+    if keeping is not None:
+        keeping.deliver(enrolled.enrolment)
     else:
         store.add(enrolled.enrolment, use, calibration=calibration, now=clock.now())
     return result
@@ -195,14 +200,28 @@ def _controller(config: Config) -> Controller:
     return Controller(config.site, party.name, party.address, party.contact)
 
 
-def _agreement(config: Config, applicant: Applicant, notice: Notice) -> Agreement:
+def _leave_command(keeping: FleetKeeping | None) -> str:
+    if keeping is None:
+        return "familiar revoke"
+    return "familiar revoke  (or from anywhere, with --url and the operator's address)"
+
+
+def _agreement(
+    config: Config, applicant: Applicant, notice: Notice, keeping: FleetKeeping | None
+) -> Agreement:
     lifetime_s = config.enrolment.validity_days * _DAY_S
     return Agreement(
         notice=notice,
         lawful_basis=applicant.lawful_basis,
         controller=_controller(config),
         jurisdiction=config.controller.jurisdiction,
-        storage_locations=("this device, encrypted",),
+        storage_locations=_storage_locations(keeping),
         validity_s=lifetime_s,
         retention_s=lifetime_s,
     )
+
+
+def _storage_locations(keeping: FleetKeeping | None) -> tuple[str, ...]:
+    if keeping is None:
+        return ("this device, encrypted",)
+    return (f'the operator of the fleet "{keeping.fleet}", encrypted', "its devices, encrypted")

@@ -11,12 +11,12 @@ from edge_app.app import Home
 from edge_app.config import Config
 from edge_app.core.consent import station_id
 from edge_app.core.keyring import seal_for
-from edge_app.core.manifest import StationKey
+from edge_app.core.manifest import StationKey, identity_json
 from edge_app.core.person import pack_person
+from edge_app.enrolment.station import FleetKeeping
 from edge_app.errors import EnrolmentError
-from edge_app.publisher.folder import public_json, read_fleet
-from edge_app.publisher.publish import ENROLMENT_SUFFIX
-from edge_app.records import Enrolment
+from edge_app.publisher.folder import ENROLMENT_SUFFIX, Fleet, read_fleet
+from edge_app.records import Enrolment, Purpose
 
 STATION_FILE = "station.json"
 
@@ -29,27 +29,38 @@ def introduce_station(config: Config, home: Home) -> tuple[Path, str]:
     public = station_key(home.keys).public_key().public_bytes_raw()
     path = home.folder / STATION_FILE
     with exclusive(home.folder):
-        write_durably(path, public_json(StationKey(config.device, public.hex())))
+        write_durably(path, identity_json(StationKey(config.device, public.hex())))
     return path, station_id(public)
 
 
-def deliver(person: Enrolment, *, fleet: Path, inbox: Path) -> Path:
-    """Seal a signed enrolment to the fleet's operator and put it into the inbox.
+def keeping(fleet: Path, purpose: Purpose, *, inbox: Path) -> FleetKeeping:
+    """Hands people over to a fleet's operator: sealed to that operator's key, into the inbox.
+
+    fleet: the operator's `fleet.json`.
 
     Raises:
         ConfigError: not a fleet's file.
-        EnrolmentError: a demo enrolment (P4), or one for another purpose than the fleet's.
-        StorageError: the inbox cannot be written.
+        EnrolmentError: the fleet is for another purpose than `purpose`.
     """
-    public, record = read_fleet(fleet), person.consent.record
-    if record.demo:
-        raise EnrolmentError("demo enrolments stay on the device they were made on; enrol live")
-    if record.purpose is not public.purpose:
+    public = read_fleet(fleet)
+    if purpose is not public.purpose:
         raise EnrolmentError(
             f'the fleet "{public.fleet}" is for {public.purpose}, and this consent for '
-            f"{record.purpose}; enrol with --purpose {public.purpose}"
+            f"{purpose}; enrol with --purpose {public.purpose}"
         )
-    sealed = seal_for(bytes.fromhex(public.operator_key), pack_person(person), fleet=public.fleet)
+    return FleetKeeping(public.fleet, lambda person: deliver(person, public, inbox=inbox))
+
+
+def deliver(person: Enrolment, fleet: Fleet, *, inbox: Path) -> Path:
+    """Seal a signed enrolment to a fleet's operator and put it into the inbox.
+
+    Raises:
+        EnrolmentError: a demo enrolment (P4).
+        StorageError: the inbox cannot be written.
+    """
+    if person.consent.record.demo:
+        raise EnrolmentError("demo enrolments stay on the device they were made on; enrol live")
+    sealed = seal_for(bytes.fromhex(fleet.operator_key), pack_person(person), fleet=fleet.fleet)
     # A name of its own, so that the inbox tells nothing of the person.
     path = inbox / f"{secrets.token_hex(16)}{ENROLMENT_SUFFIX}"
     with exclusive(inbox):

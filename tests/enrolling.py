@@ -13,6 +13,7 @@ from edge_app.config import Config
 from edge_app.core.liveness import Ask
 from edge_app.enrol import Applicant, EnrolmentResult, consent_notice, enrol_person
 from edge_app.enrolment.poses import Facing
+from edge_app.enrolment.station import FleetKeeping
 from edge_app.records import LawfulBasis, Purpose
 
 NAME = "Zebedee Quux"
@@ -38,6 +39,7 @@ def enrol_pictures(
     *,
     purpose: Purpose | None = None,
     hand_over: Callable[[EnrolmentResult], None] = lambda _: None,
+    keeping: FleetKeeping | None = None,
 ) -> EnrolmentResult:
     purpose = purpose or config.purpose
     applicant = Applicant(name, "friend", purpose, LawfulBasis.EXPLICIT_CONSENT)
@@ -45,13 +47,14 @@ def enrol_pictures(
         config,
         home,
         applicant,
-        consent_notice(config, purpose, "en"),
+        consent_notice(config, purpose, "en", keeping.fleet if keeping else ""),
         sources=[parse_source(str(path)) for path in paths],
         demo=True,
         guide=SilentGuide(),
         hand_over=hand_over,
         clock=SystemClock(),
         stop=Event(),
+        keeping=keeping,
     )
 
 

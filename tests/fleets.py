@@ -89,11 +89,7 @@ class Fleet:
 
     def enrol(self, people: Sequence[Enrolment]) -> None:
         for someone in people:
-            deliver(
-                someone,
-                fleet=self.operator.folder / "fleet.json",
-                inbox=self.operator.inbox,
-            )
+            deliver(someone, self.operator.fleet(), inbox=self.operator.inbox)
 
     def leave(self, number: int) -> None:
         note_revocation(self.operator.inbox, code_of(number))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleets import served
+from tests.fleets import Fleet, code_of, person, served
 from tests.support import ROOT
 
 
@@ -66,8 +66,6 @@ def test_a_station_enrols_the_living_only(tmp_path: Path) -> None:
 
 def test_leaving_at_the_station(tmp_path: Path) -> None:
     familiar("operator", "init", "--dir", "op", "--fleet", "f", "--purpose", "assist", cwd=tmp_path)
-    from tests.fleets import code_of
-
     done = familiar("station", "revoke", "--to", "op/inbox", "--code", code_of(1), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     published = said(familiar("operator", "publish", "--dir", "op", "--json", cwd=tmp_path))
@@ -93,3 +91,16 @@ def test_what_is_missing_is_named_in_one_line(
     assert done.returncode in {2, 6}
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_leaving_at_one_device_says_who_does_not_know_yet(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    gate = fleet.device("gate")
+    fleet.enrol([person(1)])
+    fleet.publish()
+    with served(fleet.operator.repository) as url:
+        fleet.sync(gate, url)
+    done = familiar("--home", "gate", "revoke", code_of(1), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "You have left this gallery" in done.stdout
+    assert 'The other devices of the fleet "harbour"' in done.stdout

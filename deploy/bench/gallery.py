@@ -132,9 +132,9 @@ def measure(people: int, folder: Path) -> Row:
     add_station(operator, introduce_station(config, desk)[0])
     home = Home(gate, None)
     add_device(operator, introduce(config, home)[0])
-    key, model, fleet = station_key(desk.keys), embedder_sha256(config), operator.folder
+    key, model, fleet = station_key(desk.keys), embedder_sha256(config), operator.fleet()
     for number in range(people):
-        deliver(person(number, model, key), fleet=fleet / "fleet.json", inbox=operator.inbox)
+        deliver(person(number, model, key), fleet, inbox=operator.inbox)
 
     def publish() -> tuple[Publication, float]:
         begun = time.perf_counter()
@@ -143,14 +143,14 @@ def measure(people: int, folder: Path) -> Row:
 
     def install(url: str) -> tuple[int, float]:
         begun = time.perf_counter()
-        root = (fleet / "root.json").read_bytes()
+        root = (operator.folder / "root.json").read_bytes()
         done = sync(config, home, url=url, root=root, clock=clock)
         return done.fetched_bytes, time.perf_counter() - begun
 
     whole, publish_s = publish()
     with served(operator.repository) as url:
         _, install_s = install(url)
-        deliver(person(people, model, key), fleet=fleet / "fleet.json", inbox=operator.inbox)
+        deliver(person(people, model, key), fleet, inbox=operator.inbox)
         publish()
         add_one_bytes, _ = install(url)
         note_revocation(operator.inbox, new_code((1).to_bytes(15)))

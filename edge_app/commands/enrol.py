@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from threading import Event
 from typing import Annotated
@@ -23,17 +22,35 @@ from edge_app.commands.console import (
 )
 from edge_app.commands.console import progress as progress_bar
 from edge_app.core.liveness import Ask
-from edge_app.enrol import Applicant, EnrolmentResult, check_applicant, consent_notice, enrol_person
+from edge_app.enrol import (
+    Applicant,
+    EnrolmentResult,
+    check_applicant,
+    consent_notice,
+    enrol_person,
+)
 from edge_app.enrolment.poses import Facing
+from edge_app.enrolment.station import FleetKeeping
 from edge_app.errors import EnrolmentError
-from edge_app.records import Enrolment, LawfulBasis, Purpose
+from edge_app.records import LawfulBasis, Purpose
+
+Name = Annotated[str, typer.Option(help="As the display shall show it.")]
+AgreedPurpose = Annotated[Purpose, typer.Option(help="What the person agrees to.")]
+Relation = Annotated[str, typer.Option(help="To the wearer, e.g. colleague.")]
+Representative = Annotated[
+    bool,
+    typer.Option(
+        "--representative", help="A legal representative consents; purpose care only.", metavar=""
+    ),
+]
+Language = Annotated[str, typer.Option(help="Of the consent notice.")]
 
 
 def enrol(
     context: typer.Context,
-    name: Annotated[str, typer.Option(help="As the display shall show it.")],
-    purpose: Annotated[Purpose, typer.Option(help="What the person agrees to.")],
-    relation: Annotated[str, typer.Option(help="To the wearer, e.g. colleague.")] = "",
+    name: Name,
+    purpose: AgreedPurpose,
+    relation: Relation = "",
     source: Source = None,
     demo: Annotated[
         bool,
@@ -44,15 +61,8 @@ def enrol(
             metavar="",
         ),
     ] = False,
-    representative: Annotated[
-        bool,
-        typer.Option(
-            "--representative",
-            help="A legal representative consents; purpose care only.",
-            metavar="",
-        ),
-    ] = False,
-    language: Annotated[str, typer.Option(help="Of the consent notice.")] = "en",
+    representative: Representative = False,
+    language: Language = "en",
     as_json: AsJson = False,
 ) -> None:
     """Enrol one person, who is present and agrees.
@@ -87,15 +97,16 @@ def enrol_with(
     representative: bool,
     language: str,
     as_json: bool,
-    keep: Callable[[Enrolment], object] | None = None,
+    keeping: FleetKeeping | None = None,
 ) -> EnrolmentResult:
-    """Notice, agreement, capture, receipt. keep: see `enrol.enrol_person`."""
+    """Notice, agreement, capture, receipt. keeping: see `enrol.enrol_person`."""
     config = session.config
     specs = sources(config, source, demo=demo)
     basis = LawfulBasis.LEGAL_REPRESENTATIVE if representative else LawfulBasis.EXPLICIT_CONSENT
     applicant = Applicant(name, relation, purpose, basis)
     check_applicant(config, applicant)
-    notice = consent_notice(config, purpose, language)
+    fleet = "" if keeping is None else keeping.fleet
+    notice = consent_notice(config, purpose, language, fleet)
     if not demo:
         _require_agreement(notice.text)
     with progress_bar(quiet=as_json) as progress:
@@ -115,7 +126,7 @@ def enrol_with(
             clock=session.clock,
             stop=Event(),
             hand_over=hand_over,
-            keep=keep,
+            keeping=keeping,
         )
 
 

@@ -119,6 +119,7 @@ class Station:
             jurisdiction="-",
             valid_days=_VALID_DAYS,
             kept_days=_VALID_DAYS,
+            fleet="",
         )
         lifetime_s = int(timedelta(days=_VALID_DAYS).total_seconds())
         return cls(

@@ -121,10 +121,18 @@ def revoke(
         send_revocation(url, _revocation_code(code))
         out.print("The operator has noted it: you are left out from the next publication on.")
         return
-    if session.home.store().revoke(_revocation_code(code)):
+    store = session.home.store()
+    if store.revoke(_revocation_code(code)):
         out.print("You have left this gallery. Your templates are erased, and stay erased.")
     else:
         out.print("Nobody with this code is in this gallery, and nobody with it can come in.")
+    fleet = store.fleet_floor()
+    if fleet is not None:
+        out.print(
+            f'The other devices of the fleet "{fleet.fleet}" learn of it from its operator only: '
+            "present the code there too, with --url or at a desk.",
+            markup=False,
+        )
 
 
 def _revocation_code(given: str | None) -> str:

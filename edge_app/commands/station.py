@@ -8,10 +8,16 @@ from typing import Annotated
 import typer
 
 from edge_app.commands.console import AsJson, Session, Source, out, print_json
-from edge_app.commands.enrol import enrol_with
+from edge_app.commands.enrol import (
+    AgreedPurpose,
+    Language,
+    Name,
+    Relation,
+    Representative,
+    enrol_with,
+)
 from edge_app.publisher.service import note_revocation
-from edge_app.records import Purpose
-from edge_app.station import deliver, introduce_station
+from edge_app.station import introduce_station, keeping
 
 app = typer.Typer(
     help=(
@@ -36,21 +42,14 @@ def identity(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def enrol(
     context: typer.Context,
-    name: Annotated[str, typer.Option(help="As the display shall show it.")],
+    name: Name,
     fleet: Annotated[Path, typer.Option(help="fleet.json from the operator.", metavar="FILE")],
     to: Annotated[Path, typer.Option(help="The operator's inbox.", metavar="DIR")],
-    purpose: Annotated[Purpose, typer.Option(help="What the person agrees to.")],
-    relation: Annotated[str, typer.Option(help="To the wearer, e.g. colleague.")] = "",
+    purpose: AgreedPurpose,
+    relation: Relation = "",
     source: Source = None,
-    representative: Annotated[
-        bool,
-        typer.Option(
-            "--representative",
-            help="A legal representative consents; purpose care only.",
-            metavar="",
-        ),
-    ] = False,
-    language: Annotated[str, typer.Option(help="Of the consent notice.")] = "en",
+    representative: Representative = False,
+    language: Language = "en",
     as_json: AsJson = False,
 ) -> None:
     """Enrol one person, who is present and agrees, for the operator's fleet.
@@ -69,7 +68,7 @@ def enrol(
         representative=representative,
         language=language,
         as_json=as_json,
-        keep=lambda person: deliver(person, fleet=fleet, inbox=to),
+        keeping=keeping(fleet, purpose, inbox=to),
     )
 
 

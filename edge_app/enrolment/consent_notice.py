@@ -15,8 +15,17 @@ from typing import Final
 from edge_app.errors import EnrolmentError
 from edge_app.records import Controller, PrivacyNotice, Purpose
 
-NOTICE_VERSION: Final = 1
+NOTICE_VERSION: Final = 2
 """Raised with every change of wording, so that a notice id names one text for ever."""
+
+_KEPT_HERE: Final = {"en": "All of it is encrypted, and stays on this device."}
+_KEPT_BY_A_FLEET: Final = {
+    "en": (
+        "All of it is encrypted. $controller_name keeps it, and sends it to every device of the "
+        'fleet "$fleet". To leave them all, present your code to $controller_name: the next '
+        "gallery that is sent leaves you out. A device that you present it to forgets you at once."
+    )
+}
 
 _FOLDER: Final = files("edge_app.enrolment") / "notices"
 
@@ -43,10 +52,12 @@ def notice_for(
     jurisdiction: str,
     valid_days: int,
     kept_days: int,
+    fleet: str,
 ) -> Notice:
     """The notice for this purpose, filled in.
 
     valid_days: how long the consent holds; kept_days: when the data are erased at the latest.
+    fleet:      whose devices get the data; empty if they stay on the one device.
 
     Raises:
         EnrolmentError: there is no notice in this language.
@@ -56,7 +67,9 @@ def notice_for(
             f"there is no consent notice in {language!r}; choose one of: {', '.join(languages())}"
         )
     source = (_FOLDER / language / f"{purpose.value}.md").read_text(encoding="utf-8")
-    text = Template(source).substitute(
+    kept_where = _KEPT_BY_A_FLEET[language] if fleet else _KEPT_HERE[language]
+    text = Template(source.replace("$kept_where", kept_where)).substitute(
+        fleet=fleet,
         controller_name=controller.name,
         controller_address=controller.address,
         controller_contact=controller.contact,

@@ -66,6 +66,14 @@ class EnrolmentLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetKeeping:
+    """That a fleet keeps a person, not this home's gallery. deliver: hands them over."""
+
+    fleet: str
+    deliver: Callable[[Enrolment], object]
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """What the person, or their legal representative, agreed to."""
 

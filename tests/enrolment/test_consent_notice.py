@@ -10,7 +10,10 @@ from tests.people import CONTROLLER
 
 
 def notice(
-    purpose: Purpose = Purpose.ASSIST, language: str = "en", valid_days: int = 365
+    purpose: Purpose = Purpose.ASSIST,
+    language: str = "en",
+    valid_days: int = 365,
+    fleet: str = "",
 ) -> Notice:
     return notice_for(
         purpose,
@@ -19,6 +22,7 @@ def notice(
         jurisdiction="Atlantis",
         valid_days=valid_days,
         kept_days=400,
+        fleet=fleet,
     )
 
 
@@ -33,6 +37,17 @@ def test_every_purpose_has_a_notice_in_every_language(purpose: Purpose, language
     for filled_in in ("Ada", "1 Test Street", "ada@example.org", "Atlantis", "365", "400"):
         assert filled_in in text
     assert "$" not in text
+
+
+@ALL
+def test_a_notice_says_truly_where_the_data_go(purpose: Purpose, language: str) -> None:
+    here, fleet = notice(purpose, language), notice(purpose, language, fleet="harbour")
+    assert "stays on this device" in here.text
+    assert "stays on this device" not in fleet.text
+    assert '"harbour"' in fleet.text
+    assert "every device" in fleet.text
+    assert "$" not in fleet.text
+    assert here.privacy_notice.text_sha256 != fleet.privacy_notice.text_sha256
 
 
 @ALL
@@ -65,6 +80,12 @@ def test_other_language_is_refused_and_the_choice_named(language: str) -> None:
 def test_dollar_in_a_name_is_taken_as_it_is() -> None:
     rich = replace(CONTROLLER, name="$controller_contact")
     shown = notice_for(
-        Purpose.ASSIST, "en", controller=rich, jurisdiction="x", valid_days=1, kept_days=2
+        Purpose.ASSIST,
+        "en",
+        controller=rich,
+        jurisdiction="x",
+        valid_days=1,
+        kept_days=2,
+        fleet="",
     )
     assert "$controller_contact would like" in shown.text

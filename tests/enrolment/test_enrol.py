@@ -13,9 +13,10 @@ from edge_app.adapters.clock import SystemClock
 from edge_app.app import Home
 from edge_app.config import Config
 from edge_app.enrol import Applicant, EnrolmentResult, check_applicant
+from edge_app.enrolment.station import FleetKeeping
 from edge_app.errors import EnrolmentError, GalleryError
 from edge_app.people import export_person, list_people
-from edge_app.records import LawfulBasis, Purpose
+from edge_app.records import Enrolment, LawfulBasis, Purpose
 from tests.enrolling import NAME, enrol_pictures
 
 
@@ -91,3 +92,20 @@ def test_person_who_is_not_matched_is_listed_and_exported_whole(
     assert exported[0]["name"] == NAME
     with pytest.raises(GalleryError, match="nobody here has the id"):
         export_person(config, home, "person-0", now)
+
+
+def test_whom_a_fleet_keeps_is_told_so_and_stays_not_here(home: Home, media: Path) -> None:
+    delivered: list[Enrolment] = []
+    result = enrol_pictures(
+        Config(),
+        home,
+        [media / "enrolled-1.jpg"],
+        keeping=FleetKeeping("harbour", delivered.append),
+    )
+    (person,) = delivered
+    assert person.person_id == result.person_id
+    assert 'the operator of the fleet "harbour"' in person.consent.record.storage_locations[0]
+    assert "this device, encrypted" not in result.receipt
+    assert '"harbour"' in result.receipt
+    assert "--url" in result.receipt
+    assert list_people(Config(), home, SystemClock()) == []

@@ -47,6 +47,7 @@ def agreement(purpose: Purpose = Purpose.ASSIST, **changes: Any) -> Agreement:
         jurisdiction="nowhere",
         valid_days=365,
         kept_days=366,
+        fleet="",
     )
     made = Agreement(
         notice=notice,
