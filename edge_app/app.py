@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import resource
 import threading
@@ -150,10 +151,24 @@ def impostor_tail(model_sha256: str) -> ImpostorTail:
 
 def first_calibration(config: Config, model_sha256: str) -> Calibration:
     """The threshold that a gallery begins with. Raises CalibrationError."""
-    match = config.match
-    calibration = threshold_for(impostor_tail(model_sha256), match.target_fpir, match.least_gallery)
+    return calibration_for(config, model_sha256, config.match.least_gallery)
+
+
+def calibration_for(config: Config, model_sha256: str, templates: int) -> Calibration:
+    """The threshold for a gallery of so many templates. Raises CalibrationError."""
+    tail = impostor_tail(model_sha256)
+    calibration = threshold_for(tail, config.match.target_fpir, templates)
     require_plausible(calibration)
     return calibration
+
+
+def size_with_headroom(config: Config, templates: int, headroom: float | None = None) -> int:
+    """For how many templates to calibrate a gallery that holds `templates` now.
+
+    headroom: growth as a share of those; None: as configured.
+    """
+    growth = config.match.headroom if headroom is None else headroom
+    return max(config.match.least_gallery, math.ceil(templates * (1 + growth)))
 
 
 def open_gallery(config: Config, home: Home, model_sha256: str, clock: Clock) -> Gallery:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from edge_app.app import Home, embedder_sha256, impostor_tail, intended_use
+from edge_app.app import (
+    Home,
+    embedder_sha256,
+    impostor_tail,
+    intended_use,
+    size_with_headroom,
+)
 from edge_app.config import BOUNDS, Config
 from edge_app.core.calibrate import (
     ImpostorTail,
@@ -95,5 +100,4 @@ def _size(config: Config, templates: int, gallery: int | None, headroom: float |
         raise ConfigError("--gallery states the size with its head-room; leave --headroom away")
     if gallery is not None:
         return gallery
-    growth = config.match.headroom if headroom is None else headroom
-    return max(config.match.least_gallery, math.ceil(templates * (1 + growth)))
+    return size_with_headroom(config, templates, headroom)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from edge_app.adapters.durable import exclusive, make_private_folder
-from edge_app.app import embedder_sha256, impostor_tail
+from edge_app.app import calibration_for, embedder_sha256, size_with_headroom
 from edge_app.config import Config
-from edge_app.core.calibrate import require_plausible, threshold_for
-from edge_app.core.manifest import StationKey
+from edge_app.core.manifest import DeviceKey, StationKey
 from edge_app.errors import ConfigError
 from edge_app.ports import Clock
 from edge_app.publisher.folder import (
@@ -22,10 +18,9 @@ from edge_app.publisher.folder import (
     FLEET_NAME,
     ROOT_NAME,
     Book,
-    DeviceKey,
     Fleet,
     OperatorFolder,
-    public_json,
+    fleet_json,
     read_device,
     read_station,
 )
@@ -100,7 +95,7 @@ def init(folder: OperatorFolder, fleet: str, purpose: Purpose, clock: Clock) -> 
             folder.write_book(_EMPTY)
         public = operator.public_key().public_bytes_raw().hex()
         # Last: a fleet is there when its file is.
-        folder.write_public(FLEET_NAME, public_json(Fleet(1, fleet, purpose, public)))
+        folder.write_public(FLEET_NAME, fleet_json(Fleet(1, fleet, purpose, public)))
         return True
 
 
@@ -179,18 +174,23 @@ def rotate_root(folder: OperatorFolder, clock: Clock) -> None:
     Raises KeyFileError: fewer old root keys are here than the threshold.
     """
     with exclusive(folder.folder):
+        repository = Repository(folder.repository)
         found = {name: folder.signing_key(name) for name in ROOT_KEYS}
         old = {name: key for name, key in found.items() if key is not None}
-        folder.require_signing_keys(ROOT_KEYS[:2] if len(old) < 2 else tuple(old))
-        new = {name: Ed25519PrivateKey.generate() for name in ROOT_KEYS}
-        # Keys first: a root whose keys were lost could never be changed again.
-        for name, key in new.items():
-            folder.replace_key(f"{name}.next", key.private_bytes_raw())
-        root = Repository(folder.repository).rotate_root(old, new, now=clock.now())
-        for name, key in new.items():
+        pending = {name: folder.make_signing_key(_pending(name)) for name in ROOT_KEYS}
+        # The new keys are on the disk before the root that needs them. Cut off in between, the
+        # next call takes up the same ones.
+        if not repository.root_is_of(pending):
+            folder.require_signing_keys(tuple(old) if len(old) > 1 else ROOT_KEYS)
+            folder.write_public(ROOT_NAME, repository.rotate_root(old, pending, now=clock.now()))
+        for name, key in pending.items():
             folder.replace_key(name, key.private_bytes_raw())
-            folder.drop_key(f"{name}.next")
-        folder.write_public(ROOT_NAME, root)
+        for name in ROOT_KEYS:
+            folder.drop_key(_pending(name))
+
+
+def _pending(name: str) -> str:
+    return f"{name}.next"
 
 
 def status(folder: OperatorFolder, clock: Clock) -> Status:
@@ -208,7 +208,7 @@ def status(folder: OperatorFolder, clock: Clock) -> Status:
         devices=tuple(f"{d.name} {d.device_id[:12]}" for d in book.devices),
         stations=tuple(f"{s.name} {s.station_id[:12]}" for s in book.stations),
         fresh_until=Repository(folder.repository).expires(),
-        waiting=sum(path.is_file() for path in folder.inbox.glob("*")),
+        waiting=len(folder.waiting()),
         refused=len(list(folder.refused.glob("*.why"))),
     )
 
@@ -236,15 +236,11 @@ def _calibration(
     config: Config, sha256: str, templates: int, old: Calibration | None
 ) -> Calibration:
     """The one so far while it holds: a threshold that moves by itself helps nobody."""
-    match = config.match
     if (
         old is not None
         and old.max_templates >= templates
         and old.model_sha256 == sha256
-        and old.target_fpir <= match.target_fpir
+        and old.target_fpir <= config.match.target_fpir
     ):
         return old
-    size = max(match.least_gallery, math.ceil(templates * (1 + match.headroom)))
-    calibration = threshold_for(impostor_tail(sha256), match.target_fpir, size)
-    require_plausible(calibration)
-    return calibration
+    return calibration_for(config, sha256, size_with_headroom(config, templates))

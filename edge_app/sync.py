@@ -10,17 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from random import Random, SystemRandom
 
-import numpy as np
-
 from edge_app.adapters.durable import exclusive, write_durably
 from edge_app.adapters.gallery_store import FleetState
 from edge_app.adapters.keys import device_key, trust_stations
-from edge_app.adapters.sealed import SealedMemory
+from edge_app.adapters.shards import open_people
 from edge_app.adapters.tuf_fetch import GalleryServer
 from edge_app.app import Home, embedder_sha256
 from edge_app.config import Config
 from edge_app.core.calibrate import require_holds, require_meets
-from edge_app.core.canonical import to_json
 from edge_app.core.gallery import comparisons_per_search
 from edge_app.core.keyring import (
     decode_tombstones,
@@ -37,15 +34,16 @@ from edge_app.core.manifest import (
     MAX_MANIFEST_BYTES,
     MAX_SHARD_BYTES,
     TOMBSTONES_NAME,
+    DeviceKey,
     Manifest,
     decode_manifest,
+    identity_json,
     require_for,
     require_newer,
 )
-from edge_app.core.shard import open_shard, read_header, templates_into
-from edge_app.errors import ConfigError, EdgeAppError, GalleryError, KeyFileError
+from edge_app.errors import EdgeAppError, GalleryError, KeyFileError
 from edge_app.ports import Clock
-from edge_app.records import ClockState, Enrolment, Float32Array
+from edge_app.records import ClockState, Enrolment
 
 _log = logging.getLogger(__name__)
 
@@ -54,14 +52,6 @@ _MAX_KEYS_BYTES = 64 * 2**20
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much is done, and of how much."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceFile:
-    """`device.json`, for the operator: the public half of this device's key, in hex."""
-
-    name: str
-    public_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +75,7 @@ def introduce(config: Config, home: Home) -> tuple[Path, str]:
     """
     public = device_key(home.keys).public_key().public_bytes_raw()
     path = home.folder / DEVICE_FILE
-    content = to_json(
-        DeviceFile(config.device, public.hex()),
-        lambda where, expected: ConfigError(f"{where} is not {expected}"),
-    )
+    content = identity_json(DeviceKey(config.device, public.hex()))
     if not path.exists() or path.read_bytes() != content:
         with exclusive(home.folder):
             write_durably(path, content)
@@ -116,6 +103,14 @@ def sync(
         CalibrationError: its threshold does not keep the promise (P8).
         StorageError: something cannot be written.
     """
+    # One at a time: the command and a running device share the folder that files come into.
+    with exclusive(home.membership().folder / "syncing"):
+        return _sync(config, home, url=url, root=root, clock=clock, progress=progress)
+
+
+def _sync(
+    config: Config, home: Home, *, url: str, root: bytes, clock: Clock, progress: Progress
+) -> SyncResult:
     store, membership = home.store(), home.membership()
     path, device = introduce(config, home)
     server = GalleryServer(
@@ -205,25 +200,11 @@ def _people(
         key = keys.get(shard.number)
         if key is None:
             raise GalleryError(f"the gallery's keyring lacks shard {shard.number}; fetch it again")
-        matrix = _templates(data, manifest.fleet, shard.number, key)
-        people += open_shard(data, matrix, fleet=manifest.fleet, number=shard.number, key=key)
+        people += open_people(data, fleet=manifest.fleet, number=shard.number, key=key)
         progress("Fetching shards", done + 1, len(manifest.shards))
     if len(people) != manifest.people:
         raise GalleryError("people of the gallery are missing; fetch it again")
     return tuple(people)
-
-
-def _templates(data: bytes, fleet: str, number: int, key: bytes) -> Float32Array:
-    header = read_header(data)
-    size_bytes = header.templates * header.dim * 4
-    if not size_bytes:
-        templates_into(data, memoryview(bytearray()), fleet=fleet, number=number, key=key)
-        return np.empty((0, 0), np.float32)
-    memory = SealedMemory.filled(
-        size_bytes,
-        lambda view: templates_into(data, view, fleet=fleet, number=number, key=key),
-    )
-    return memory.matrix(header.dim)
 
 
 class Follower:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge_app.adapters.gallery_store import FleetState
+from edge_app.adapters.keys import trust_stations
+from edge_app.app import first_calibration, intended_use
+from edge_app.core.consent import station_id
+from edge_app.core.keyring import seal_for
+from edge_app.core.person import pack_person
 from edge_app.errors import (
     ConfigError,
     EnrolmentError,
@@ -25,9 +33,12 @@ from edge_app.operate import (
     status,
 )
 from edge_app.publisher.folder import OperatorFolder
+from edge_app.publisher.repository import ROOT_KEYS
 from edge_app.records import Purpose
-from edge_app.station import deliver
-from tests.fleets import CLOCK, CONFIG, FLEET, Fleet, code_of, names, person, served
+from edge_app.station import deliver, keeping
+from edge_app.sync import sync
+from tests.fleets import CLOCK, CONFIG, FLEET, MODEL, Fleet, code_of, names, person, served
+from tests.people import STATION_KEY
 
 
 @pytest.fixture
@@ -133,6 +144,9 @@ def test_leaving_at_the_device_outlives_every_later_sync(fleet: Fleet, url: str)
     fleet.publish()
     fleet.sync(gate, url)
     assert names(CONFIG, gate) == {"Name 2", "Name 3"}
+    # Not only masked: what came in again was not stored.
+    stored = gate.store().load(intended_use(CONFIG, gate, MODEL), now=CLOCK.now())
+    assert stored.admission.left_out == ()
 
 
 def test_a_code_that_is_none_is_set_aside(fleet: Fleet) -> None:
@@ -185,11 +199,6 @@ def test_a_removed_device_reads_nothing_published_later(fleet: Fleet, url: str) 
 
 
 def test_a_home_with_people_of_its_own_joins_no_fleet(fleet: Fleet, url: str) -> None:
-    from edge_app.adapters.keys import trust_stations
-    from edge_app.app import first_calibration, intended_use
-    from edge_app.core.consent import station_id
-    from tests.fleets import MODEL
-    from tests.people import STATION_KEY
 
     home = fleet.device("own")
     trust_stations(home.folder, {station_id(STATION_KEY): STATION_KEY})
@@ -202,8 +211,6 @@ def test_a_home_with_people_of_its_own_joins_no_fleet(fleet: Fleet, url: str) ->
 
 
 def test_nobody_enrols_into_a_fleets_gallery_on_the_device(fleet: Fleet, url: str) -> None:
-    from edge_app.app import first_calibration, intended_use
-    from tests.fleets import MODEL
 
     gate = fleet.device("gate")
     fleet.publish()
@@ -221,12 +228,10 @@ def test_nobody_enrols_into_a_fleets_gallery_on_the_device(fleet: Fleet, url: st
 def test_a_demo_enrolment_never_leaves_the_station(fleet: Fleet) -> None:
     demo = person(1, demo=True)
     with pytest.raises(EnrolmentError, match="enrol live"):
-        deliver(demo, fleet=fleet.operator.folder / "fleet.json", inbox=fleet.operator.inbox)
+        deliver(demo, fleet.operator.fleet(), inbox=fleet.operator.inbox)
 
 
 def test_the_publisher_takes_no_demo_enrolment_either(fleet: Fleet) -> None:
-    from edge_app.core.keyring import seal_for
-    from edge_app.core.person import pack_person
 
     key = bytes.fromhex(fleet.operator.fleet().operator_key)
     sealed = seal_for(key, pack_person(person(1, demo=True)), fleet=FLEET)
@@ -236,9 +241,49 @@ def test_the_publisher_takes_no_demo_enrolment_either(fleet: Fleet) -> None:
     assert "never published" in published.refused[0].why
 
 
-def test_a_consent_for_another_purpose_is_not_sealed(fleet: Fleet) -> None:
+def test_a_fleet_of_another_purpose_is_refused_before_anybody_is_asked(fleet: Fleet) -> None:
+    file = fleet.operator.folder / "fleet.json"
     with pytest.raises(EnrolmentError, match="--purpose assist"):
-        fleet.enrol([person(1, purpose=Purpose.CARE)])
+        keeping(file, Purpose.CARE, inbox=fleet.operator.inbox)
+    assert keeping(file, Purpose.ASSIST, inbox=fleet.operator.inbox).fleet == FLEET
+
+
+def test_the_publisher_takes_no_consent_for_another_purpose(fleet: Fleet) -> None:
+    fleet.enrol([person(1, purpose=Purpose.CARE)])
+    assert "wrong_purpose" in fleet.publish().refused[0].why
+
+
+def test_a_device_installs_no_demo_enrolment(fleet: Fleet) -> None:
+    """P4: not even a signed gallery brings photographs before a camera."""
+    gate = fleet.device("gate")
+    with pytest.raises(GalleryError, match="never published"):
+        gate.store().install(
+            (person(1, demo=True),),
+            FleetState(FLEET, 1),
+            tombstones=frozenset(),
+            calibration=first_calibration(CONFIG, MODEL),
+        )
+    assert gate.store().fleet() is None
+
+
+def test_no_file_of_a_fleet_tells_a_face_or_a_name(fleet: Fleet, url: str) -> None:
+    """P5, P6: inbox, operator, repository, and what a device fetched and keeps."""
+    gate, someone = fleet.device("gate"), person(1)
+    secrets = [someone.name.encode(), someone.templates[0].embedding.tobytes()]
+    fleet.enrol([someone])
+    assert_absent(fleet.folder, secrets)
+    fleet.publish()
+    fleet.sync(gate, url)
+    assert_absent(fleet.folder, secrets)
+    assert names(CONFIG, gate) == {someone.name}
+
+
+def assert_absent(folder: Path, secrets: list[bytes]) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    for path in files:
+        content = path.read_bytes()
+        assert not any(secret[:64] in content for secret in secrets), path
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"\0" * 500])
@@ -286,9 +331,52 @@ def test_root_keys_change_and_devices_follow(fleet: Fleet, url: str) -> None:
     fleet.enrol([person(1)])
     fleet.publish()
     assert fleet.root != root
-    from edge_app.sync import sync
-
     assert sync(CONFIG, gate, url=url, root=root, clock=CLOCK).people == 1
+
+
+def test_a_change_of_root_keys_that_was_cut_off_is_taken_up(fleet: Fleet, url: str) -> None:
+    gate, root = fleet.device("gate"), fleet.root
+    fleet.publish()
+    # Killed after the new root was served, before the new keys took their places.
+    old = fleet.operator.require_signing_keys(ROOT_KEYS)
+    rotate_root(fleet.operator, CLOCK)
+    new = fleet.operator.require_signing_keys(ROOT_KEYS)
+    for name in ROOT_KEYS:
+        fleet.operator.replace_key(f"{name}.next", new[name].private_bytes_raw())
+        fleet.operator.replace_key(name, old[name].private_bytes_raw())
+    rotate_root(fleet.operator, CLOCK)
+    found = fleet.operator.require_signing_keys(ROOT_KEYS)
+    assert all(found[n].private_bytes_raw() == new[n].private_bytes_raw() for n in ROOT_KEYS)
+    rotate_root(fleet.operator, CLOCK)  # and the next change is signed by what devices trust
+    fleet.publish()
+    assert sync(CONFIG, gate, url=url, root=root, clock=CLOCK).generation == 1
+
+
+def test_root_keys_that_devices_do_not_trust_change_nothing(fleet: Fleet) -> None:
+    before = sorted((fleet.operator.repository / "metadata").iterdir())
+    for name in ROOT_KEYS:
+        fleet.operator.replace_key(name, Ed25519PrivateKey.generate().private_bytes_raw())
+    with pytest.raises(KeyFileError, match="not those that devices trust"):
+        rotate_root(fleet.operator, CLOCK)
+    assert sorted((fleet.operator.repository / "metadata").iterdir()) == before
+
+
+def test_what_waits_is_counted(fleet: Fleet) -> None:
+    assert status(fleet.operator, CLOCK).waiting == 0
+    fleet.enrol([person(1)])
+    fleet.leave(2)
+    assert status(fleet.operator, CLOCK).waiting == 2
+    fleet.publish()
+    assert status(fleet.operator, CLOCK).waiting == 0
+
+
+def test_two_syncs_at_once_take_turns(fleet: Fleet, url: str) -> None:
+    gate = fleet.device("gate")
+    fleet.enrol([person(n) for n in range(5)])
+    fleet.publish()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: fleet.sync(gate, url), range(8)))
+    assert sorted(result.changed for result in results) == [False] * 7 + [True]
 
 
 def test_the_root_is_not_changed_with_one_key_only(fleet: Fleet) -> None:

@@ -246,26 +246,25 @@ class GalleryStore:
             StorageError: it cannot be written; the old gallery is still there.
         """
 
-        def change(old: _Contents) -> _Contents:
-            _require_successor(old, fleet)
-            return replace(
-                old,
-                people=tuple(person for person in people if _is_here(person, old)),
-                calibration=calibration,
-                fleet=fleet,
-            )
-
         if any(person.consent.record.demo for person in people):
             raise GalleryError(
                 "this gallery holds demo templates, which are never published; tell the operator"
             )
-        with exclusive(self._withdrawn):
+        with exclusive(self._withdrawn), self._tombstones.room_kept():
             stored = self._read()
             _require_successor(stored, fleet)
             self._require_fleet_floor(fleet)
-            self._tombstones.add(tombstones)
+            barred = stored.tombstones | tombstones
+            self._tombstones.add(barred)
             write_durably(self._fleet_floor_path, json.dumps(asdict(fleet)).encode())
-        self._rewrite(change)
+            new = replace(
+                stored,
+                generation=stored.generation + 1,
+                tombstones=barred,
+                calibration=calibration,
+                fleet=fleet,
+            )
+            self._write(replace(new, people=tuple(p for p in people if _is_here(p, new))))
 
     def fleet(self) -> FleetState | None:
         """The fleet's generation that is installed; None if there is none. Raises GalleryError."""
@@ -373,8 +372,7 @@ class GalleryStore:
             stored = self._read()
             old = replace(stored, people=tuple(p for p in stored.people if _is_here(p, stored)))
             new = change(old)
-            before = (stored.people, stored.calibration, stored.fleet)
-            if (new.people, new.calibration, new.fleet) != before:
+            if (new.people, new.calibration) != (stored.people, stored.calibration):
                 # A lost tombstone file comes back from the copy in the gallery.
                 self._tombstones.add(stored.tombstones)
                 self._write(replace(new, generation=old.generation + 1))

@@ -190,19 +190,19 @@ def _given_key(name: str, key_file: Path | None, sources: KeySources) -> bytes |
     """From the credentials, or the file that the configuration names."""
     if sources.credentials_folder is not None:
         # No permission check: systemd's access list makes these look open to the group.
-        found = _read_key(sources.credentials_folder / name, must_be_private=False)
+        found = read_key(sources.credentials_folder / name, must_be_private=False)
         if found is not None:
             return found
     if key_file is None:
         return None
-    found = _read_key(key_file, must_be_private=True)
+    found = read_key(key_file, must_be_private=True)
     if found is None:
         raise KeyFileError(f"there is no key file {key_file}; create it or leave it unconfigured")
     return found
 
 
 def _home_key(name: str, sources: KeySources) -> bytes | None:
-    return _read_key(_keys_folder(sources) / name, must_be_private=True)
+    return read_key(_keys_folder(sources) / name, must_be_private=True)
 
 
 def _make_key(name: str, sources: KeySources) -> bytes:
@@ -211,8 +211,13 @@ def _make_key(name: str, sources: KeySources) -> bytes:
     return key
 
 
-def _read_key(path: Path, *, must_be_private: bool) -> bytes | None:
-    """The key in a file, or None if there is no such file."""
+def read_key(path: Path, *, must_be_private: bool) -> bytes | None:
+    """The 32 bytes of a key in a file, or None if there is no such file.
+
+    Raises:
+        KeyFileError: it cannot be read, is open to others though it must be private, or is of
+            another length.
+    """
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

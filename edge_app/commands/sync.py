@@ -33,15 +33,18 @@ def sync_command(
     session: Session = context.obj
     path, _device = introduce(session.config, session.home)
     known = session.home.membership().source()
-    if url is None and known is None:
+    if known is None and url is None:
         raise ConfigError(
             f"this home belongs to no fleet yet: give {path} to the operator, then sync with --url "
             "and --root"
         )
-    if root is None and known is None:
+    if known is None and root is None:
         raise ConfigError("the first sync needs the operator's root.json: name it with --root")
-    address = url if url is not None else known[0] if known else ""
-    trusted = _read(root) if root is not None else known[1] if known else b""
+    address, trusted = known or ("", b"")
+    if url is not None:
+        address = url
+    if root is not None:
+        trusted = _read(root)
     with bars(quiet=as_json) as progress:
         result = sync(
             session.config,

@@ -13,6 +13,7 @@ from typing import Final
 
 from edge_app.core.canonical import from_json, to_json
 from edge_app.core.consent import station_id
+from edge_app.core.keyring import device_id
 from edge_app.errors import GalleryError
 from edge_app.records import NODE_NAME_PATTERN, Calibration, Purpose
 
@@ -30,7 +31,7 @@ _KEY: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class StationKey:
-    """An enrolment station that the operator delegated to. public_key: Ed25519, raw, in hex."""
+    """An enrolment station, as in its `station.json`. public_key: Ed25519, raw, in hex."""
 
     name: str
     public_key: str
@@ -38,6 +39,18 @@ class StationKey:
     @property
     def station_id(self) -> str:
         return station_id(bytes.fromhex(self.public_key))
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKey:
+    """A device of the fleet, as in its `device.json`. public_key: X25519, raw, in hex."""
+
+    name: str
+    public_key: str
+
+    @property
+    def device_id(self) -> str:
+        return device_id(bytes.fromhex(self.public_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,11 @@ class Manifest:
     def trusted_stations(self) -> dict[str, bytes]:
         """Station id -> raw public key."""
         return {s.station_id: bytes.fromhex(s.public_key) for s in self.stations}
+
+
+def identity_json(key: StationKey | DeviceKey) -> bytes:
+    """The content of `station.json` or `device.json`, which are handed to the operator."""
+    return to_json(key, _malformed)
 
 
 def shard_name(sha256: str) -> str:

@@ -12,10 +12,8 @@ People themselves are kept in the repository's shards only, under keys that only
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import stat
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,9 +25,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from edge_app.adapters.durable import make_private_folder, write_durably
+from edge_app.adapters.keys import KEY_BYTES, read_key
 from edge_app.core.canonical import from_json, to_json
-from edge_app.core.keyring import device_id
-from edge_app.core.manifest import StationKey
+from edge_app.core.manifest import DeviceKey, StationKey
 from edge_app.errors import ConfigError, GalleryError, KeyFileError
 from edge_app.records import Calibration, Purpose
 
@@ -38,7 +36,8 @@ ROOT_NAME: Final = "root.json"
 BOOK_NAME: Final = "book.sealed"
 INBOX_NAME: Final = "inbox"
 REFUSED_NAME: Final = "refused"
-_KEY_BYTES: Final = 32
+ENROLMENT_SUFFIX: Final = ".enrolment"
+REVOCATION_SUFFIX: Final = ".revocation"
 _NONCE_BYTES: Final = 12
 _BOUND: Final = b"familiar operator's book 1"
 _MAX_PUBLIC_BYTES: Final = 65_536
@@ -52,18 +51,6 @@ class Fleet:
     fleet: str
     purpose: Purpose
     operator_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceKey:
-    """`device.json`. public_key: raw X25519, in hex."""
-
-    name: str
-    public_key: str
-
-    @property
-    def device_id(self) -> str:
-        return device_id(bytes.fromhex(self.public_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +143,11 @@ class OperatorFolder:
     def exists(self) -> bool:
         return (self.folder / FLEET_NAME).exists()
 
+    def waiting(self) -> list[Path]:
+        """What is in the inbox for the next publication."""
+        kinds = {ENROLMENT_SUFFIX, REVOCATION_SUFFIX}
+        return sorted(path for path in self.inbox.glob("*") if path.suffix in kinds)
+
     def fleet(self) -> Fleet:
         """Raises ConfigError if there is none or it is malformed."""
         return read_fleet(self.folder / FLEET_NAME)
@@ -208,7 +200,7 @@ class OperatorFolder:
         if self._read_key("operator") is None:
             self.replace_key("operator", X25519PrivateKey.generate().private_bytes_raw())
         if self._read_key("book") is None:
-            self.replace_key("book", secrets.token_bytes(_KEY_BYTES))
+            self.replace_key("book", secrets.token_bytes(KEY_BYTES))
         return self.operator_key()
 
     def read_book(self) -> Book:
@@ -246,20 +238,12 @@ class OperatorFolder:
         return raw
 
     def _read_key(self, name: str) -> bytes | None:
-        path = self._keys / f"{name}.key"
-        try:
-            with path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                raw = file.read(_KEY_BYTES + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise KeyFileError(f"cannot read the key {path}: {error.strerror}") from error
-        if stat.S_IMODE(mode) & 0o077:
-            raise KeyFileError(f"others may open the key file {path}; run `chmod 600 {path}`")
-        if len(raw) != _KEY_BYTES:
-            raise KeyFileError(f"the key {path} does not hold {_KEY_BYTES} bytes; restore it")
-        return raw
+        return read_key(self._keys / f"{name}.key", must_be_private=True)
+
+
+def fleet_json(fleet: Fleet) -> bytes:
+    """The content of `fleet.json`."""
+    return to_json(fleet, lambda where, expected: ConfigError(f"{where} is not {expected}"))
 
 
 def read_fleet(path: Path) -> Fleet:
@@ -276,11 +260,6 @@ def read_station(path: Path) -> StationKey:
     """`station.json`. Raises ConfigError."""
     what = "a station file (`familiar station identity` makes it)"
     return _read_public(path, StationKey, what)
-
-
-def public_json(value: Fleet | DeviceKey | StationKey) -> bytes:
-    """One of the public files' content, canonical."""
-    return to_json(value, lambda where, expected: ConfigError(f"{where} is not {expected}"))
 
 
 def _read_public(path: Path, kind: type[_Public], what: str) -> _Public:

@@ -15,9 +15,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from edge_app.adapters.durable import exclusive, make_private_folder, sync_folder, write_durably
+from edge_app.adapters.shards import open_people
 from edge_app.core.consent import IntendedUse, check, tombstone_ids
 from edge_app.core.keyring import (
     encode_tombstones,
@@ -43,15 +42,14 @@ from edge_app.core.revocation import normalise_code, revocation_sha256
 from edge_app.core.shard import (
     KEY_BYTES,
     NONCE_BYTES,
-    open_shard,
-    read_header,
     seal_shard,
     shard_of,
     shards_for,
-    templates_into,
 )
 from edge_app.errors import ConsentError, GalleryError
 from edge_app.publisher.folder import (
+    ENROLMENT_SUFFIX,
+    REVOCATION_SUFFIX,
     Book,
     BookFile,
     BookPerson,
@@ -63,8 +61,6 @@ from edge_app.publisher.folder import (
 from edge_app.publisher.repository import ONLINE_ROLES, Repository, known_file
 from edge_app.records import Calibration, Enrolment
 
-ENROLMENT_SUFFIX: Final = ".enrolment"
-REVOCATION_SUFFIX: Final = ".revocation"
 MAX_ENVELOPE_BYTES: Final = 2**20
 _DEVICES_PER_WRAPS: Final = 1_000
 _MAX_GROUPS: Final = 256
@@ -183,7 +179,8 @@ def _read_inbox(
     departed = {d.digest for d in book.departed}
     known = {p.record_id for shard in book.shards for p in shard.people}
     ids = {p.person_id for shard in book.shards for p in shard.people}
-    for path in sorted(folder.inbox.glob(f"*{REVOCATION_SUFFIX}")):
+    waiting = folder.waiting()
+    for path in (p for p in waiting if p.suffix == REVOCATION_SUFFIX):
         try:
             code = path.read_text(encoding="utf-8", errors="replace")
             inbox.digests.add(revocation_sha256(normalise_code(code)))
@@ -192,7 +189,7 @@ def _read_inbox(
             inbox.refused.append((path, str(error)))
     barred = departed | inbox.digests
     operator = folder.operator_key()
-    for path in sorted(folder.inbox.glob(f"*{ENROLMENT_SUFFIX}")):
+    for path in (p for p in waiting if p.suffix == ENROLMENT_SUFFIX):
         try:
             if path.stat().st_size > MAX_ENVELOPE_BYTES:
                 raise GalleryError("this enrolment is larger than any can be; enrol again")
@@ -401,11 +398,8 @@ class _Generation:
             return []
         shard, fleet = self._book.shards[number], self._fleet.fleet
         data = self._repository.read_target(shard_name(shard.sha256), shard.sha256)
-        header, key = read_header(data), bytes.fromhex(shard.key)
-        raw = bytearray(header.templates * header.dim * 4)
-        templates_into(data, memoryview(raw), fleet=fleet, number=number, key=key)
-        matrix = np.frombuffer(raw, dtype="<f4").reshape(-1, header.dim)
-        people = open_shard(data, matrix, fleet=fleet, number=number, key=key)
+        key = bytes.fromhex(shard.key)
+        people = open_people(data, fleet=fleet, number=number, key=key)
         return [person for person in people if person.person_id in stay]
 
     def _written(self, number: int, people: Sequence[Enrolment]) -> BookShard:

@@ -28,7 +28,7 @@ from tuf.api.metadata import (
 )
 
 from edge_app.adapters.durable import make_private_folder, write_durably
-from edge_app.errors import GalleryError
+from edge_app.errors import GalleryError, KeyFileError
 
 ROOT_THRESHOLD: Final = 2
 ROOT_KEYS: Final = ("root-1", "root-2", "root-3")
@@ -67,18 +67,36 @@ class Repository:
         return content
 
     def rotate_root(self, old: Keys, new: Keys, *, now: datetime) -> bytes:
-        """Replace the root keys: signed by the old ones and the new ones. Raises StorageError."""
-        metadata = Metadata[Root].from_bytes(self._newest_root())
-        root = metadata.signed
+        """Replace the root keys: signed by the old ones and the new ones; returns the new root.
+
+        Raises:
+            KeyFileError: the old keys are not enough for the root that devices trust now.
+            StorageError: it cannot be written.
+        """
+        before = self._newest_root()
+        root = self._newest_root()
         for key_id in list(root.roles["root"].keyids):
             root.revoke_key(key_id, "root")
         for name in ROOT_KEYS:
             root.add_key(_signer(new[name]).public_key, "root")
         root.version += 1
         root.expires = _whole(now + _ROOT_LIFE)
-        content = _signed(root, [*(old[n] for n in ROOT_KEYS if n in old), *new.values()])
+        content = _signed(root, [*old.values(), *new.values()])
+        made = Metadata[Root].from_bytes(content)
+        checked = made.signed.get_root_verification_result(
+            before, made.signed_bytes, made.signatures
+        )
+        if not checked.verified:
+            raise KeyFileError(
+                "the root keys here are not those that devices trust; bring back two of them"
+            )
         self._write(f"{root.version}.root.json", content)
         return content
+
+    def root_is_of(self, keys: Keys) -> bool:
+        """Whether the newest root is of these root keys."""
+        ids = {_signer(key).public_key.keyid for key in keys.values()}
+        return set(self._newest_root().roles["root"].keyids) == ids
 
     def add_target(self, name: str, data: bytes) -> None:
         """Write a file under its content's hash; it is served once `publish` names it."""
@@ -151,9 +169,9 @@ class Repository:
     def _targets_version(self) -> int:
         return self._current(Timestamp, "timestamp.json").snapshot_meta.version
 
-    def _newest_root(self) -> bytes:
+    def _newest_root(self) -> Root:
         versions = [int(path.name.split(".")[0]) for path in self._metadata.glob("*.root.json")]
-        return (self._metadata / f"{max(versions)}.root.json").read_bytes()
+        return self._current(Root, f"{max(versions, default=1)}.root.json")
 
     def _current(self, kind: type[_Kind], name: str) -> _Kind:
         path = self._metadata / name

@@ -21,8 +21,7 @@ from starlette.staticfiles import StaticFiles
 from edge_app.adapters.durable import exclusive, write_durably
 from edge_app.core.revocation import normalise_code, revocation_sha256
 from edge_app.errors import ConsentError, StorageError
-from edge_app.publisher.folder import OperatorFolder
-from edge_app.publisher.publish import REVOCATION_SUFFIX
+from edge_app.publisher.folder import REVOCATION_SUFFIX, OperatorFolder
 
 MAX_REQUEST_BYTES: Final = 1_024
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, Root
 
 from edge_app.app import Home
 from edge_app.config import make_config
@@ -229,26 +231,28 @@ def test_nobody_answers(fleet: Fleet, gate: Home, unchanged: None) -> None:
 # --------------------------------------------------------------------------- wrong keys
 
 
-def forged(fleet: Fleet) -> dict[str, Ed25519PrivateKey]:
-    del fleet
+def forged() -> dict[str, Ed25519PrivateKey]:
     return {name: Ed25519PrivateKey.generate() for name in (*ROOT_KEYS, *ONLINE_ROLES)}
 
 
 def test_a_repository_signed_with_other_keys(fleet: Fleet, gate: Home, unchanged: None) -> None:
     book, repository = fleet.operator.read_book(), Repository(fleet.operator.repository)
     files = {f.name: known_file(f.size_bytes, f.sha256) for f in book.files}
-    repository.publish(files, forged(fleet), lease=timedelta(hours=1), now=CLOCK.now())
+    repository.publish(files, forged(), lease=timedelta(hours=1), now=CLOCK.now())
     refused(fleet, gate, "not authentic")
 
 
 def test_a_forged_root(fleet: Fleet, gate: Home, unchanged: None) -> None:
     """A new root that the old keys did not sign."""
-    Repository(fleet.operator.repository).rotate_root({}, root_keys(forged(fleet)), now=CLOCK.now())
+    other, keys = fleet.folder / "forged", forged()
+    Repository(other).create(keys, lease=timedelta(hours=1), now=CLOCK.now())
+    forgery = Metadata[Root].from_file(str(other / "metadata" / "1.root.json"))
+    forgery.signed.version = 2
+    forgery.signatures.clear()
+    for name in ROOT_KEYS:
+        forgery.sign(CryptoSigner(keys[name]), append=True)
+    forgery.to_file(str(fleet.operator.repository / "metadata" / "2.root.json"))
     refused(fleet, gate, "not authentic")
-
-
-def root_keys(keys: dict[str, Ed25519PrivateKey]) -> dict[str, Ed25519PrivateKey]:
-    return {name: keys[name] for name in ROOT_KEYS}
 
 
 def test_no_root_at_all(fleet: Fleet, gate: Home, unchanged: None) -> None:
