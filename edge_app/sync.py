@@ -137,7 +137,7 @@ def _sync(
     )
     require_meets(manifest.calibration, config.match.target_fpir)
     state = FleetState(manifest.fleet, manifest.generation)
-    changed = store.fleet() != state
+    changed = not store.holds(state)
     tombstones = decode_tombstones(server.read(TOMBSTONES_NAME, most_bytes=_MAX_KEYS_BYTES))
     names = {MANIFEST_NAME, TOMBSTONES_NAME, KEYRING_NAME, _wraps_name(manifest, device)}
     if changed:

@@ -263,7 +263,7 @@ def test_a_device_installs_no_demo_enrolment(fleet: Fleet) -> None:
             tombstones=frozenset(),
             calibration=first_calibration(CONFIG, MODEL),
         )
-    assert gate.store().fleet() is None
+    assert gate.store().fleet_floor() is None
 
 
 def test_no_file_of_a_fleet_tells_a_face_or_a_name(fleet: Fleet, url: str) -> None:

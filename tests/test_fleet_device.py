@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.adapters.durable import write_durably
 from edge_app.adapters.speech import NullSpeaker
 from edge_app.app import Home
 from edge_app.config import make_config
 from edge_app.device import LEASE_OVER, Device, Outputs
-from edge_app.errors import GalleryError
+from edge_app.errors import GalleryError, StorageError
 from edge_app.records import Frame
 from tests.fleets import CLOCK, CONFIG, Fleet, code_of, person, served
 from tests.test_device import BLACK, Camera, Screen
@@ -80,6 +81,31 @@ def test_without_word_from_the_fleet_nobody_is_matched_and_the_wearer_is_told(
     # Without its lease at all, a fleet's gallery is not used either.
     (gate.folder / "fleet" / "lease").unlink()
     assert not device(gate, Camera(0))._lease_holds(CLOCK.now())
+
+
+def test_a_first_installation_that_was_cut_off_is_used_by_nobody(
+    fleet: Fleet, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed with the gallery in place, and neither its floor nor its lease."""
+    home = fleet.device("gate")
+    fleet.enrol([person(1)])
+    fleet.publish()
+
+    def cut_off(path: Path, *parts: bytes) -> None:
+        if b'"generation": 1' in parts[0]:
+            raise StorageError("cut off")
+        write_durably(path, *parts)
+
+    monkeypatch.setattr("edge_app.adapters.gallery_store.write_durably", cut_off)
+    with pytest.raises(StorageError, match="cut off"):
+        fleet.sync(home, url)
+    monkeypatch.undo()
+    running = device(home, Camera(0))
+    assert running._gallery.enrolment("person-1") is not None
+    assert not running._lease_holds(CLOCK.now())
+    assert fleet.sync(home, url).changed
+    running._follow_lease()
+    assert running._lease_holds(CLOCK.now())
 
 
 def test_a_lease_that_was_written_by_others_is_refused(gate: Home) -> None:

@@ -121,12 +121,10 @@ class StoredGallery:
     admission: who may be used, their templates being rows of `templates.matrix`, in order;
                and who was left out, and why.
     calibration: None before the first enrolment.
-    fleet:       None if the gallery is this home's own.
     """
 
     generation: int
     calibration: Calibration | None
-    fleet: FleetState | None
     admission: Admission
     templates: SealedTemplates
 
@@ -184,7 +182,6 @@ class GalleryStore:
         return StoredGallery(
             contents.fleet.generation if contents.fleet else contents.generation,
             contents.calibration,
-            contents.fleet,
             replace(admission, enrolments=templates.enrolments),
             templates,
         )
@@ -245,7 +242,6 @@ class GalleryStore:
                 generation; or these people are demo ones (P4). Nothing was changed.
             StorageError: it cannot be written; the old gallery is still there.
         """
-
         if any(person.consent.record.demo for person in people):
             raise GalleryError(
                 "this gallery holds demo templates, which are never published; tell the operator"
@@ -256,7 +252,9 @@ class GalleryStore:
             self._require_fleet_floor(fleet)
             barred = stored.tombstones | tombstones
             self._tombstones.add(barred)
-            write_durably(self._fleet_floor_path, json.dumps(asdict(fleet)).encode())
+            if self.fleet_floor() is None:
+                # A fleet's gallery is used with a lease only, from its first moment on.
+                self._write_fleet_floor(FleetState(fleet.fleet, 0))
             new = replace(
                 stored,
                 generation=stored.generation + 1,
@@ -265,13 +263,21 @@ class GalleryStore:
                 fleet=fleet,
             )
             self._write(replace(new, people=tuple(p for p in people if _is_here(p, new))))
+            # Last, so that it says what is installed. Until then the gallery guards itself.
+            self._write_fleet_floor(fleet)
 
-    def fleet(self) -> FleetState | None:
-        """The fleet's generation that is installed; None if there is none. Raises GalleryError."""
-        return self._read().fleet
+    def holds(self, fleet: FleetState) -> bool:
+        """Whether this generation is installed; told without opening the gallery.
+
+        Raises:
+            GalleryError: the record of it was altered.
+        """
+        return self._path.exists() and self.fleet_floor() == fleet
 
     def fleet_floor(self) -> FleetState | None:
-        """The newest generation of a fleet that was ever installed; None if none was.
+        """The newest generation of a fleet that was ever installed; 0 if the first was cut off.
+
+        None if this home never belonged to a fleet.
 
         Raises:
             GalleryError: the file was altered.
@@ -292,6 +298,9 @@ class GalleryStore:
     def tombstones(self) -> frozenset[str]:
         """The digests of everyone who left. Raises GalleryError."""
         return self._tombstones.read()
+
+    def _write_fleet_floor(self, fleet: FleetState) -> None:
+        write_durably(self._fleet_floor_path, json.dumps(asdict(fleet)).encode())
 
     def _require_fleet_floor(self, fleet: FleetState) -> None:
         floor = self.fleet_floor()
