@@ -180,17 +180,17 @@ def open_gallery(config: Config, home: Home, model_sha256: str, clock: Clock) ->
     store, now = home.store(), clock.now()
     store.require_time(now, trusted=clock.state() is ClockState.SYNCHRONISED)
     stored = store.load(intended_use(config, home, model_sha256), now=now)
-    for fault, people in stored.admission.left_out_by_fault.items():
+    for fault, people in stored.admission.left_out.items():
         _log.warning("left out %d of the gallery: %s", people, fault.value)
     calibration = stored.calibration
     if calibration is None:
-        if stored.admission.enrolments:
+        if len(stored.admission.people):
             raise CalibrationError("the gallery has no threshold yet; run `familiar calibrate`")
         calibration = first_calibration(config, model_sha256)
     require_meets(calibration, config.match.target_fpir)
     return build_gallery(
         stored.admission,
-        stored.templates.matrix,
+        stored.matrix,
         generation=stored.generation,
         calibration=calibration,
         index_factory=index_factory(config),

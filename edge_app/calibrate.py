@@ -67,7 +67,7 @@ def calibrate(
     target = _target(config, target_fpir)
     sha256 = embedder_sha256(config)
     stored = home.store().load(intended_use(config, home, sha256), now=clock.now())
-    templates = comparisons_per_search(stored.admission.enrolments)
+    templates = comparisons_per_search(stored.admission.people)
     tail = impostor_tail(sha256)
     calibration = threshold_for(tail, target, _size(config, templates, gallery, headroom))
     require_plausible(calibration)

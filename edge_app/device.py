@@ -24,7 +24,6 @@ from edge_app.adapters.sinks import OutboxSink, TeeSink
 from edge_app.adapters.stopwatch import TOTAL, LapStopwatch, StageTime
 from edge_app.app import Home, boot_id, load_models, make_publisher, make_rules, open_gallery
 from edge_app.config import Config
-from edge_app.core.consent import tombstone_ids
 from edge_app.core.gallery import Gallery
 from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, spoken_text
 from edge_app.errors import DeliveryError
@@ -53,7 +52,7 @@ class AlertMaker:
 
     def alert(self, sighting: Sighting, gallery: Gallery) -> Alert | None:
         """The alert, or None if the person left the gallery since the frame."""
-        person = gallery.enrolment(sighting.candidate.person_id)
+        person = gallery.member(sighting.candidate.person_id)
         if person is None:
             return None
         now = self._clock.now()
@@ -64,7 +63,7 @@ class AlertMaker:
             device=config.device,
             purpose=config.purpose,
             subject_ref=subject_ref(self._site_key, config.site, person.person_id),
-            consent_record_id=person.consent.record.record_id,
+            consent_record_id=person.record_id,
             score=round(sighting.candidate.similarity, 4),
             threshold=round(calibration.threshold, 4),
             target_fpir=calibration.target_fpir,
@@ -77,7 +76,7 @@ class AlertMaker:
             sequence=next(self._sequence),
             clock_state=self._clock.state(),
             boot_id=self._boot_id,
-            demo=person.consent.record.demo,
+            demo=person.demo,
         )
 
 
@@ -273,7 +272,7 @@ class Device:
     ) -> HudView:
         faces = []
         for seen in result.recognised:
-            person = self._gallery.enrolment(seen.person_id)
+            person = self._gallery.member(seen.person_id)
             if person is not None and (only is None or seen.person_id in only):
                 faces.append(
                     RecognisedFace(
@@ -327,12 +326,7 @@ class Device:
         """Hides whoever left since the gallery was read from the store."""
         newly = self._store.tombstones() - self._barred
         if newly:
-            people = {**self._gallery.live.people, **self._gallery.demo.people}
-            self._gallery = self._gallery.without(
-                person_id
-                for person_id, person in people.items()
-                if not newly.isdisjoint(tombstone_ids(person.consent.record))
-            )
+            self._gallery = self._gallery.without_departed(newly)
 
     def _follow_lease(self) -> None:
         seen = self._membership.fingerprint()

@@ -106,9 +106,9 @@ def _gallery(config: Config, home: Home, clock: Clock) -> Finding:
     sha256 = embedder_sha256(config)
     stored = home.store().load(intended_use(config, home, sha256), now=clock.now())
     gallery = open_gallery(config, home, sha256, clock)
-    left_out = len(stored.admission.left_out)
-    locked = "locked in memory" if stored.templates.locked else "not locked in memory"
-    count = len(stored.admission.enrolments)
+    left_out = sum(stored.admission.left_out.values())
+    locked = "locked in memory" if stored.locked else "not locked in memory"
+    count = len(stored.admission.people)
     detail = (
         f"{count} {'person' if count == 1 else 'people'} for {config.purpose}, generation "
         f"{gallery.generation}, threshold {gallery.calibration.threshold:.3f} for an FPIR of "

@@ -143,7 +143,7 @@ def enrol_person(
         agreement=_agreement(config, applicant, notice, keeping),
         demo=demo,
         limits=_limits(config),
-        enrolled=store.load(use, now=clock.now()).admission.enrolments,
+        enrolled=store.usable(use, now=clock.now()),
         model_sha256=models.embedder.sha256,
         station=station,
         now=clock.now(),

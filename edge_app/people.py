@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from edge_app.app import Home, embedder_sha256, intended_use
 from edge_app.config import Config
-from edge_app.core.consent import encode
+from edge_app.core.consent import check, encode
 from edge_app.errors import GalleryError
 from edge_app.ports import Clock
 from edge_app.records import Enrolment
@@ -57,9 +57,10 @@ def export_person(config: Config, home: Home, person_id: str, clock: Clock) -> s
 def _everyone(config: Config, home: Home, clock: Clock) -> list[tuple[Enrolment, str]]:
     """All stored people, each with why they are not matched, or an empty text."""
     use = intended_use(config, home, embedder_sha256(config))
-    admission = home.store().load(use, now=clock.now()).admission
-    usable = [(enrolment, "") for enrolment in admission.enrolments]
-    return usable + [(entry.enrolment, entry.fault.value) for entry in admission.left_out]
+    store, now = home.store(), clock.now()
+    tombstones = store.tombstones()
+    faults = ((p, check(p, use, tombstones=tombstones, now=now)) for p in store.everyone())
+    return [(person, "" if fault is None else fault.value) for person, fault in faults]
 
 
 def _person(enrolment: Enrolment, fault: str) -> Person:

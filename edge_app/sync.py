@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from random import Random, SystemRandom
 
+from edge_app.adapters.blocks import BlockRef
 from edge_app.adapters.durable import exclusive, write_durably
-from edge_app.adapters.gallery_store import FleetState
+from edge_app.adapters.gallery_store import FleetState, GalleryStore
 from edge_app.adapters.keys import device_key, trust_stations
 from edge_app.adapters.shards import open_people
 from edge_app.adapters.tuf_fetch import GalleryServer
 from edge_app.app import Home, embedder_sha256
 from edge_app.config import Config
 from edge_app.core.calibrate import require_holds, require_meets
-from edge_app.core.gallery import comparisons_per_search
 from edge_app.core.keyring import (
     decode_tombstones,
     device_id,
@@ -36,19 +39,22 @@ from edge_app.core.manifest import (
     TOMBSTONES_NAME,
     DeviceKey,
     Manifest,
+    ShardRef,
     decode_manifest,
     identity_json,
     require_for,
     require_newer,
 )
+from edge_app.core.roster import register
 from edge_app.errors import EdgeAppError, GalleryError, KeyFileError
 from edge_app.ports import Clock
-from edge_app.records import ClockState, Enrolment
+from edge_app.records import ClockState
 
 _log = logging.getLogger(__name__)
 
 DEVICE_FILE = "device.json"
 _MAX_KEYS_BYTES = 64 * 2**20
+_SHARDS_AT_ONCE = 8
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much is done, and of how much."""
@@ -142,16 +148,20 @@ def _sync(
     names = {MANIFEST_NAME, TOMBSTONES_NAME, KEYRING_NAME, _wraps_name(manifest, device)}
     if changed:
         keys = _shard_keys(server, manifest, home, device, path)
-        people = _people(server, manifest, keys, progress)
-        require_holds(
-            manifest.calibration,
-            comparisons=comparisons_per_search(people),
-            model_sha256=manifest.model_sha256,
-        )
-        # Trust first: cut off here, people of a station that was removed are out already.
-        with exclusive(home.folder):
-            trust_stations(home.folder, manifest.trusted_stations)
-        store.install(people, state, tombstones=tombstones, calibration=manifest.calibration)
+        store.clear_staged()
+        try:
+            blocks = _blocks(server, manifest, keys, store, progress)
+            require_holds(
+                manifest.calibration,
+                comparisons=sum(block.templates for block in blocks),
+                model_sha256=manifest.model_sha256,
+            )
+            # Trust first: cut off here, people of a station that was removed are out already.
+            with exclusive(home.folder):
+                trust_stations(home.folder, manifest.trusted_stations)
+            store.install(blocks, state, tombstones=tombstones, calibration=manifest.calibration)
+        finally:
+            store.clear_staged()
     if clock.state() is ClockState.SYNCHRONISED:
         store.require_time(max(now, manifest.published), trusted=True)
     membership.join(url, root)
@@ -190,21 +200,49 @@ def _shard_keys(
     return open_keyring(keyring, fleet=manifest.fleet, generation=manifest.generation, key=key)
 
 
-def _people(
-    server: GalleryServer, manifest: Manifest, keys: Mapping[int, bytes], progress: Progress
-) -> tuple[Enrolment, ...]:
-    """Everyone in the shards, with templates in sealed memory (P5)."""
-    people: list[Enrolment] = []
-    for done, shard in enumerate(manifest.shards):
-        data = server.read(shard.name, most_bytes=MAX_SHARD_BYTES)
-        key = keys.get(shard.number)
-        if key is None:
-            raise GalleryError(f"the gallery's keyring lacks shard {shard.number}; fetch it again")
-        people += open_people(data, fleet=manifest.fleet, number=shard.number, key=key)
-        progress("Fetching shards", done + 1, len(manifest.shards))
-    if len(people) != manifest.people:
+def _blocks(
+    server: GalleryServer,
+    manifest: Manifest,
+    keys: Mapping[int, bytes],
+    store: GalleryStore,
+    progress: Progress,
+) -> list[BlockRef]:
+    """The manifest's shards as blocks of the store, in order; only new ones are fetched.
+
+    Signatures are checked beside the network, on every core: that is most of the work.
+    """
+    held = store.held()
+
+    def stage(data: bytes, shard: ShardRef, key: bytes) -> BlockRef:
+        opened = open_people(data, fleet=manifest.fleet, number=shard.number, key=key)
+        people = register(opened.people, manifest.trusted_stations)
+        return store.stage(shard.sha256, people, opened.matrix, opened.text)
+
+    found: dict[int, BlockRef] = {}
+    waiting: deque[tuple[int, Future[BlockRef]]] = deque()
+    with ThreadPoolExecutor(os.cpu_count() or 1, "verify") as pool:
+        for shard in manifest.shards:
+            block = held.get(shard.sha256)
+            if block is not None:
+                found[shard.number] = block
+                continue
+            key = keys.get(shard.number)
+            if key is None:
+                raise GalleryError(
+                    f"the gallery's keyring lacks shard {shard.number}; fetch it again"
+                )
+            data = server.read(shard.name, most_bytes=MAX_SHARD_BYTES)
+            waiting.append((shard.number, pool.submit(stage, data, shard, key)))
+            if len(waiting) > _SHARDS_AT_ONCE:
+                number, done = waiting.popleft()
+                found[number] = done.result()
+            progress("Fetching shards", len(found), len(manifest.shards))
+        for number, done in waiting:
+            found[number] = done.result()
+            progress("Fetching shards", len(found), len(manifest.shards))
+    if sum(block.people for block in found.values()) != manifest.people:
         raise GalleryError("people of the gallery are missing; fetch it again")
-    return tuple(people)
+    return [found[shard.number] for shard in manifest.shards]
 
 
 class Follower:

@@ -145,7 +145,7 @@ def names(config: Config, home: Home) -> set[str]:
     from edge_app.app import open_gallery
 
     gallery = open_gallery(config, home, MODEL, CLOCK)
-    return {p.name for p in gallery.live.people.values() if gallery.enrolment(p.person_id)}
+    return {p.name for p in gallery.live.people if gallery.member(p.person_id)}
 
 
 def snapshot(home: Home) -> dict[str, bytes]:

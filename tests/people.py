@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_app.core.calibrate import ImpostorTail, TailFit
 from edge_app.core.consent import SCHEMA_VERSION, IntendedUse, sign, station_id, template_id
-from edge_app.core.gallery import Gallery, SearchIndex, admit, build_gallery
+from edge_app.core.gallery import Admission, Gallery, SearchIndex, admit, build_gallery
+from edge_app.core.roster import register
 from edge_app.records import (
     Calibration,
     CollectionMethod,
@@ -124,6 +125,17 @@ def brute_force(matrix: Float32Array) -> SearchIndex:
     return BruteForce(matrix)
 
 
+def admitted(
+    people: Sequence[Enrolment],
+    use: IntendedUse = USE,
+    *,
+    tombstones: frozenset[str] = frozenset(),
+    now: datetime = NOW,
+) -> Admission:
+    """The way everybody is admitted, without a store."""
+    return admit(register(people, use.trusted_stations), use, tombstones=tombstones, now=now)
+
+
 def gallery_of(
     people: Sequence[Enrolment],
     *,
@@ -132,12 +144,13 @@ def gallery_of(
     tombstones: frozenset[str] = frozenset(),
 ) -> Gallery:
     """The way every gallery comes about, without a store."""
-    admission = admit(people, USE, tombstones=tombstones, now=now)
-    rows = [t.embedding for person in admission.enrolments for t in person.templates]
+    admission = admitted(people, tombstones=tombstones, now=now)
+    rows = [t.embedding for person in people for t in person.templates]
     matrix = np.stack(rows) if rows else np.empty((0, DIM), dtype=np.float32)
+    everyone = register(people, USE.trusted_stations).roster
     return build_gallery(
         admission,
-        matrix,
+        matrix[everyone.template_rows(admission.rows)],
         generation=1,
         calibration=calibration,
         index_factory=brute_force,

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_app.adapters.gallery_store import FleetState
 from edge_app.adapters.keys import trust_stations
 from edge_app.app import first_calibration, intended_use
 from edge_app.core.consent import station_id
 from edge_app.core.keyring import seal_for
 from edge_app.core.person import pack_person
+from edge_app.core.roster import register
 from edge_app.errors import (
     ConfigError,
     EnrolmentError,
@@ -38,7 +38,7 @@ from edge_app.records import Purpose
 from edge_app.station import deliver, keeping
 from edge_app.sync import sync
 from tests.fleets import CLOCK, CONFIG, FLEET, MODEL, Fleet, code_of, names, person, served
-from tests.people import STATION_KEY
+from tests.people import STATION_KEY, USE, faces
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_leaving_at_the_device_outlives_every_later_sync(fleet: Fleet, url: str)
     assert names(CONFIG, gate) == {"Name 2", "Name 3"}
     # Not only masked: what came in again was not stored.
     stored = gate.store().load(intended_use(CONFIG, gate, MODEL), now=CLOCK.now())
-    assert stored.admission.left_out == ()
+    assert stored.admission.left_out == {}
 
 
 def test_a_code_that_is_none_is_set_aside(fleet: Fleet) -> None:
@@ -255,15 +255,10 @@ def test_the_publisher_takes_no_consent_for_another_purpose(fleet: Fleet) -> Non
 
 def test_a_device_installs_no_demo_enrolment(fleet: Fleet) -> None:
     """P4: not even a signed gallery brings photographs before a camera."""
-    gate = fleet.device("gate")
+    gate, people = fleet.device("gate"), [person(1, demo=True)]
     with pytest.raises(GalleryError, match="never published"):
-        gate.store().install(
-            (person(1, demo=True),),
-            FleetState(FLEET, 1),
-            tombstones=frozenset(),
-            calibration=first_calibration(CONFIG, MODEL),
-        )
-    assert gate.store().fleet_floor() is None
+        gate.store().stage("", register(people, USE.trusted_stations), faces(1), b"")
+    assert not list(gate.folder.rglob("blocks"))
 
 
 def test_no_file_of_a_fleet_tells_a_face_or_a_name(fleet: Fleet, url: str) -> None:

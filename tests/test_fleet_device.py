@@ -101,7 +101,7 @@ def test_a_first_installation_that_was_cut_off_is_used_by_nobody(
         fleet.sync(home, url)
     monkeypatch.undo()
     running = device(home, Camera(0))
-    assert running._gallery.enrolment("person-1") is not None
+    assert running._gallery.member("person-1") is not None
     assert not running._lease_holds(CLOCK.now())
     assert fleet.sync(home, url).changed
     running._follow_lease()
@@ -129,15 +129,15 @@ def test_a_running_device_takes_over_what_is_published(fleet: Fleet, gate: Home)
     threading.Thread(target=watch, daemon=True).start()
     running.run()
     assert running._gallery.generation == 2
-    assert running._gallery.enrolment("person-2") is not None
+    assert running._gallery.member("person-2") is not None
 
 
 def test_who_leaves_is_masked_before_the_gallery_is_built_anew(gate: Home) -> None:
     running = device(gate, Camera(0))
-    assert running._gallery.enrolment("person-1") is not None
+    assert running._gallery.member("person-1") is not None
     gate.store().revoke(code_of(1))
     running._follow_store()
-    assert running._gallery.enrolment("person-1") is None
+    assert running._gallery.member("person-1") is None
     running.run()
 
 
@@ -161,12 +161,12 @@ def test_who_leaves_while_a_gallery_is_built_is_masked_all_the_same(
     assert begun.wait(20)
     gate.store().revoke(code_of(1))
     running._follow_store()
-    assert running._gallery.enrolment("person-1") is None
+    assert running._gallery.member("person-1") is None
     go_on.set()
     assert running._loading is not None
-    assert running._loading.result()[0].enrolment("person-1") is not None
+    assert running._loading.result()[0].member("person-1") is not None
     running._take_over_gallery()
-    assert running._gallery.enrolment("person-1") is None
+    assert running._gallery.member("person-1") is None
     running._loader.shutdown()
 
 

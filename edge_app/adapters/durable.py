@@ -101,6 +101,20 @@ def write_all_durably(files: Mapping[Path, Sequence[bytes | bytearray | memoryvi
         raise storage_error(path, error) from error
 
 
+def write_new(path: Path, *parts: bytes | bytearray | memoryview) -> None:
+    """Write a file under a name that nobody else uses; durable but for the name (`sync_folder`).
+
+    Raises:
+        StorageError: it could not be written; nothing is left of it.
+    """
+    try:
+        _write(path, os.O_EXCL, parts)
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        raise storage_error(path, error) from error
+
+
 def append_durably(path: Path, data: bytes) -> None:
     """Add to the end of the file, creating it if need be. Hold `exclusive` meanwhile.
 

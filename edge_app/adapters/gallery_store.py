@@ -1,20 +1,22 @@
 """One device's gallery at rest: encrypted, authenticated, and replaced as a whole.
 
-One folder holds `gallery.sealed`. Another beside it, so that an older copy of the first does not
-bring these back with it, holds `tombstones` (see there), `floor` (the newest generation that was
-ever written), `newest-time`, and `lock`. Numbers in `gallery.sealed` are big-endian:
+One folder holds `gallery.sealed`, the index of the blocks that people are kept in (`blocks.py`).
+Another beside it, so that an older copy of the first does not bring these back with it, holds
+`tombstones` (see there), `floor` (the newest generation that was ever written), `newest-time`,
+`fleet-floor` and `lock`. Numbers in `gallery.sealed` are big-endian:
 
-    magic 8 | store id 16 | key check 16 | generation 8 | nonce 12 | length 8 | nonce 12 |
-    length 8 | dim 4 | people, AES-256-GCM | templates, AES-256-GCM
+    magic 8 | store id 16 | key check 16 | generation 8 | nonce 12 | length 8 |
+    index, AES-256-GCM, authenticated with all that is before it
 
-Each segment is authenticated together with its name and the whole header, so segments of
-different generations or stores do not mix. The key is derived from the store key and the
-store id. Templates are encrypted from sealed memory and decrypted into it (P5). With the people
-go the tombstones and the calibration: the threshold of every device with this gallery (P8).
+The index names the blocks, the tombstones and the calibration: the threshold of every device with
+this gallery (P8). Keys are derived from the store key and the store id.
 
-What was confirmed stays: a tombstone is durable before the gallery is rewritten, and the
-gallery before the floor. A process killed at any point leaves the old or the new gallery, and
-a revocation cut short after its tombstone is completed by `purge`.
+A consent's signature is checked when the person comes in; what it allows, at every load (P2).
+Templates are decrypted into sealed memory (P5).
+
+What was confirmed stays: a tombstone is durable before the gallery is rewritten, blocks before
+the index that names them, and the gallery before the floor. A process killed at any point leaves
+the old or the new gallery, and a revocation cut short after its tombstone is completed by `purge`.
 """
 
 from __future__ import annotations
@@ -23,16 +25,18 @@ import json
 import logging
 import secrets
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from edge_app.adapters.blocks import PEOPLE_PER_BLOCK, BlockMissingError, BlockRef, Blocks
 from edge_app.adapters.durable import (
     exclusive,
     file_state,
@@ -41,9 +45,9 @@ from edge_app.adapters.durable import (
     write_durably,
 )
 from edge_app.adapters.keys import derive
-from edge_app.adapters.sealed import SealedMemory, SealedTemplates, on_rows, seal_templates
+from edge_app.adapters.sealed import SealedMemory
 from edge_app.adapters.tombstones import Tombstones
-from edge_app.core.consent import IntendedUse, check, decode, encode, tombstone_ids
+from edge_app.core.consent import IntendedUse, check
 from edge_app.core.gallery import (
     MAX_DEMO_TEMPLATES,
     Admission,
@@ -51,6 +55,7 @@ from edge_app.core.gallery import (
     comparisons_per_search,
 )
 from edge_app.core.revocation import normalise_code, revocation_sha256
+from edge_app.core.roster import Register, Rows, joined, register
 from edge_app.errors import (
     ConsentError,
     EnrolmentError,
@@ -58,11 +63,14 @@ from edge_app.errors import (
     KeyFileError,
     StorageError,
 )
-from edge_app.records import Calibration, Enrolment, SignedConsent, Template
+from edge_app.records import Calibration, Enrolment, Float32Array
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 GALLERY_NAME: Final = "gallery.sealed"
+BLOCKS_NAME: Final = "blocks"
 TOMBSTONES_NAME: Final = "tombstones"
 FLOOR_NAME: Final = "floor"
 NEWEST_TIME_NAME: Final = "newest-time"
@@ -71,27 +79,22 @@ FLEET_FLOOR_NAME: Final = "fleet-floor"
 _CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 _TIME_STEP: Final = timedelta(hours=1)
 
-_MAGIC: Final = b"FAMGAL\x00\x01"
+_MAGIC: Final = b"FAMGAL\x00\x02"
 _TAG_BYTES: Final = 16
-_FLOAT_BYTES: Final = 4
-_NO_TEMPLATES: Final = Template("", np.empty(0, dtype=np.float32))
 
 
 class _Header(NamedTuple):
-    """The clear part of `gallery.sealed`. Lengths are those of the encrypted segments."""
+    """The clear part of `gallery.sealed`. length: of the encrypted index."""
 
     magic: bytes
     store_id: bytes
     key_check: bytes
     generation: int
-    people_nonce: bytes
-    people_length: int
-    templates_nonce: bytes
-    templates_length: int
-    dim: int
+    nonce: bytes
+    length: int
 
 
-_HEADER: Final = struct.Struct(">8s16s16sQ12sQ12sQI")
+_HEADER: Final = struct.Struct(">8s16s16sQ12sQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +105,32 @@ class FleetState:
     generation: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Contents:
-    """Everything in `gallery.sealed`, usable or not."""
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Everything in `gallery.sealed`."""
 
     store_id: bytes = field(repr=False)
     generation: int
     tombstones: frozenset[str] = field(repr=False)
     calibration: Calibration | None
     fleet: FleetState | None
-    people: tuple[Enrolment, ...] = field(repr=False)
+    blocks: tuple[BlockRef, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredGallery:
     """What a device may use of its store now.
 
-    admission: who may be used, their templates being rows of `templates.matrix`, in order;
-               and who was left out, and why.
+    matrix:      shape (n, dim), float32, sealed: the templates of whoever was admitted, in order.
+    locked:      whether the templates' memory is locked against swapping.
     calibration: None before the first enrolment.
     """
 
     generation: int
     calibration: Calibration | None
     admission: Admission
-    templates: SealedTemplates
+    matrix: Float32Array = field(repr=False)
+    locked: bool
 
 
 class GalleryStore:
@@ -146,6 +150,7 @@ class GalleryStore:
         self._tombstones_path = withdrawn / TOMBSTONES_NAME
         self._fleet_floor_path = withdrawn / FLEET_FLOOR_NAME
         self._tombstones = Tombstones(self._tombstones_path)
+        self._new_store_id = secrets.token_bytes(16)
 
     def require_time(self, now: datetime, *, trusted: bool) -> None:
         """Pass unless this device has already seen a later time (P2).
@@ -167,7 +172,7 @@ class GalleryStore:
                 write_durably(self._time_path, now.isoformat().encode("ascii"))
 
     def load(self, use: IntendedUse, *, now: datetime) -> StoredGallery:
-        """Read, authenticate, and check every consent (P2). An absent store is empty.
+        """Read, authenticate, and judge every consent (P2). An absent store is empty.
 
         now: aware, UTC.
 
@@ -176,14 +181,24 @@ class GalleryStore:
             GalleryError: the store is damaged, altered, older than one already used, or does
                 not fit into memory.
         """
-        contents = self._read()
-        admission = admit(contents.people, use, tombstones=contents.tombstones, now=now)
-        templates = seal_templates(admission.enrolments)
-        return StoredGallery(
-            contents.fleet.generation if contents.fleet else contents.generation,
-            contents.calibration,
-            replace(admission, enrolments=templates.enrolments),
-            templates,
+        return self._of_one_generation(lambda index: self._load(index, use, now))
+
+    def everyone(self) -> tuple[Enrolment, ...]:
+        """All stored people in full, whether they may be used or not. Raises GalleryError."""
+
+        def read(index: _Index) -> tuple[Enrolment, ...]:
+            blocks = self._blocks(index)
+            return tuple(person for ref in index.blocks for person in blocks.people(ref))
+
+        return self._of_one_generation(read)
+
+    def usable(self, use: IntendedUse, *, now: datetime) -> tuple[Enrolment, ...]:
+        """In full, whoever `load` would admit. Raises GalleryError."""
+        tombstones = self._read().tombstones
+        return tuple(
+            person
+            for person in self.everyone()
+            if check(person, use, tombstones=tombstones, now=now) is None
         )
 
     def add(
@@ -202,7 +217,7 @@ class GalleryStore:
             StorageError: it cannot be written; the old gallery is still there.
         """
 
-        def change(old: _Contents) -> _Contents:
+        def change(old: _Index) -> _Index:
             if old.fleet is not None:
                 raise EnrolmentError(
                     f'this gallery is the fleet "{old.fleet.fleet}"\'s; enrol at a station of '
@@ -214,20 +229,46 @@ class GalleryStore:
                     f"this enrolment would not be accepted ({fault.value}); enrol again with this "
                     "device's purpose, model and station"
                 )
-            _require_room(old.people, enrolment)
-            new = replace(
-                old,
-                people=(*old.people, enrolment),
-                calibration=old.calibration or calibration,
-            )
-            _warn_if_outgrown(new)
-            return new
+            blocks, newcomer = self._blocks(old), register([enrolment], use.trusted_stations)
+            everyone = joined([blocks.register(ref) for ref in old.blocks])
+            _require_room(everyone, old.blocks, enrolment)
+            *others, last = old.blocks or (None,)
+            if last is None or last.people >= PEOPLE_PER_BLOCK:
+                refs = (*old.blocks, blocks.write([enrolment], newcomer))
+            else:
+                refs = (*filter(None, others), blocks.with_one_more(last, enrolment, newcomer))
+            held = old.calibration or calibration
+            _warn_if_outgrown(joined([everyone, newcomer]), held)
+            return replace(old, blocks=refs, calibration=held)
 
         self._rewrite(change)
 
+    def stage(self, source: str, people: Register, matrix: Float32Array, text: bytes) -> BlockRef:
+        """Bring one of a fleet's shards onto the disk, for `install`; used by nobody before.
+
+        source: the shard's SHA-256. text: as `person.pack_people` makes it.
+
+        Raises:
+            GalleryError: these are demo people (P4).
+            StorageError: it cannot be written.
+        """
+        if people.roster.demo.any():
+            raise GalleryError(
+                "this gallery holds demo templates, which are never published; tell the operator"
+            )
+        return self._blocks(self._read()).stage(source, people, matrix, text)
+
+    def clear_staged(self) -> None:
+        """Forget what an earlier installation staged. Raises GalleryError."""
+        self._blocks(self._read()).clear_staged()
+
+    def held(self) -> dict[str, BlockRef]:
+        """The shards that are here unchanged, by their SHA-256. Raises GalleryError."""
+        return {ref.source: ref for ref in self._read().blocks if ref.source and ref.verified}
+
     def install(
         self,
-        people: tuple[Enrolment, ...],
+        refs: Sequence[BlockRef],
         fleet: FleetState,
         *,
         tombstones: frozenset[str],
@@ -235,17 +276,14 @@ class GalleryStore:
     ) -> None:
         """Let a fleet's generation be this gallery from now on.
 
+        refs:       what was staged or is held, in the order of the fleet's shards.
         tombstones: of everyone who left the fleet; they are barred here for ever, too.
 
         Raises:
             GalleryError: the store holds people of its own, another fleet's, or a newer
-                generation; or these people are demo ones (P4). Nothing was changed.
+                generation; or somebody left since a shard was looked up. Nothing was changed.
             StorageError: it cannot be written; the old gallery is still there.
         """
-        if any(person.consent.record.demo for person in people):
-            raise GalleryError(
-                "this gallery holds demo templates, which are never published; tell the operator"
-            )
         with exclusive(self._withdrawn), self._tombstones.room_kept():
             stored = self._read()
             _require_successor(stored, fleet)
@@ -255,14 +293,18 @@ class GalleryStore:
             if self.fleet_floor() is None:
                 # A fleet's gallery is used with a lease only, from its first moment on.
                 self._write_fleet_floor(FleetState(fleet.fleet, 0))
-            new = replace(
-                stored,
-                generation=stored.generation + 1,
-                tombstones=barred,
-                calibration=calibration,
-                fleet=fleet,
-            )
-            self._write(replace(new, people=tuple(p for p in people if _is_here(p, new))))
+            with self._tidied(stored) as blocks:
+                blocks.take_in(refs)
+                new = replace(
+                    stored,
+                    generation=stored.generation + 1,
+                    tombstones=barred,
+                    calibration=calibration,
+                    fleet=fleet,
+                    blocks=tuple(refs),
+                )
+                new, _ = self._erase(new, lambda people: people.roster.departed(barred))
+                self._write(new)
             # Last, so that it says what is installed. Until then the gallery guards itself.
             self._write_fleet_floor(fleet)
 
@@ -324,12 +366,18 @@ class GalleryStore:
             StorageError: it cannot be written.
         """
         with exclusive(self._withdrawn):
-            people = self._read().people
-            digests = {d for p in people if p.person_id == person_id for d in _tombstones_of(p)}
+            index = self._read()
+            rosters = (self._blocks(index).register(ref).roster for ref in index.blocks)
+            digests = {
+                digest
+                for roster in rosters
+                for row in roster.rows_of(person_id)
+                for digest in roster.tombstones_of(row)
+            }
             if not digests:
                 raise GalleryError(f"nobody here has the id {person_id}; list the people again")
             self._tombstones.add(digests)
-        self._rewrite(_everyone)
+        self._rewrite(_unchanged)
 
     def revoke(self, code: str) -> bool:
         """Let the holder of a revocation code leave, for ever (P3).
@@ -346,12 +394,12 @@ class GalleryStore:
         with exclusive(self._withdrawn):
             self._tombstones.add({digest})
         try:
-            erased = self._rewrite(_everyone)
+            erased = self._rewrite(_unchanged)
         except StorageError as error:
             raise StorageError(
                 f"this code's holder has left for good, but is not erased yet: {error}"
             ) from error
-        return any(person.consent.record.revocation_sha256 == digest for person in erased)
+        return len(erased.roster.departed({digest})) > 0
 
     def purge(self, *, now: datetime) -> int:
         """Erase whoever left and whose retention period ended; returns how many that were.
@@ -363,33 +411,94 @@ class GalleryStore:
             StorageError: it cannot be written.
         """
 
-        def change(old: _Contents) -> _Contents:
-            return replace(old, people=tuple(p for p in old.people if _is_retained(p, now)))
-
-        return len(self._rewrite(change))
+        return len(self._rewrite(_unchanged, outdated_at=now))
 
     def fingerprint(self) -> tuple[tuple[int, int, int], ...]:
         """Changes whenever any process changes the store; cheap enough to ask every second."""
         return tuple(map(file_state, (self._path, self._tombstones_path)))
 
-    def _rewrite(self, change: Callable[[_Contents], _Contents]) -> tuple[Enrolment, ...]:
+    def _rewrite(
+        self, change: Callable[[_Index], _Index], *, outdated_at: datetime | None = None
+    ) -> Register:
         """Write the next generation, unless nothing changes; returns who was erased.
 
-        change: from the contents without those who left, to what shall be stored.
+        change:      from the index without those who left, to what shall be stored.
+        outdated_at: a time at which retention periods have ended; None: they are left alone.
         """
         with exclusive(self._withdrawn), self._tombstones.room_kept():
             stored = self._read()
-            old = replace(stored, people=tuple(p for p in stored.people if _is_here(p, stored)))
-            new = change(old)
-            if (new.people, new.calibration) != (stored.people, stored.calibration):
-                # A lost tombstone file comes back from the copy in the gallery.
-                self._tombstones.add(stored.tombstones)
-                self._write(replace(new, generation=old.generation + 1))
-            return tuple(person for person in stored.people if person not in new.people)
+
+            def leaving(people: Register) -> Rows:
+                departed = people.roster.departed(stored.tombstones)
+                if outdated_at is None:
+                    return departed
+                return np.union1d(departed, people.outdated(outdated_at))
+
+            with self._tidied(stored):
+                old, erased = self._erase(stored, leaving)
+                new = change(old)
+                if (new.blocks, new.calibration) != (stored.blocks, stored.calibration):
+                    # A lost tombstone file comes back from the copy in the gallery.
+                    self._tombstones.add(stored.tombstones)
+                    self._write(replace(new, generation=stored.generation + 1))
+            return erased
+
+    def _erase(self, index: _Index, leaving: Callable[[Register], Rows]) -> tuple[_Index, Register]:
+        """The index without some people, in new blocks; and who they were."""
+        blocks, refs, erased = self._blocks(index), [], []
+        for ref in index.blocks:
+            people = blocks.register(ref)
+            rows = leaving(people)
+            erased.append(people.take(rows))
+            kept = blocks.without(ref, rows) if len(rows) else ref
+            if kept is not None:
+                refs.append(kept)
+        return replace(index, blocks=tuple(refs)), joined(erased)
+
+    @contextmanager
+    def _tidied(self, index: _Index) -> Iterator[Blocks]:
+        """The blocks; at the end, whatever the index on the disk does not name is deleted."""
+        blocks = self._blocks(index)
+        try:
+            yield blocks
+        finally:
+            with suppress(GalleryError):
+                blocks.remove_all_but(self._read().blocks)
+
+    def _blocks(self, index: _Index) -> Blocks:
+        key = derive(
+            self._key, salt=index.store_id, purpose=b"familiar gallery blocks 1", length=32
+        )
+        return Blocks(self._folder / BLOCKS_NAME, index.store_id, key)
 
     # ------------------------------------------------------------------------- reading
 
-    def _read(self) -> _Contents:
+    def _of_one_generation(self, read: Callable[[_Index], T]) -> T:
+        """What `read` makes of the index and its blocks, which a writer may replace meanwhile."""
+        while True:
+            index = self._read()
+            try:
+                return read(index)
+            except BlockMissingError:
+                if self._read().blocks == index.blocks:
+                    raise
+
+    def _load(self, index: _Index, use: IntendedUse, now: datetime) -> StoredGallery:
+        blocks = self._blocks(index)
+        people = joined([blocks.register(ref) for ref in index.blocks])
+        admission = admit(people, use, tombstones=index.tombstones, now=now)
+        place = np.full(people.roster.templates, _NOWHERE)
+        place[people.roster.template_rows(admission.rows)] = np.arange(admission.people.templates)
+        matrix, locked = _sealed_templates(blocks, index.blocks, place)
+        return StoredGallery(
+            index.fleet.generation if index.fleet else index.generation,
+            index.calibration,
+            admission,
+            matrix,
+            locked,
+        )
+
+    def _read(self) -> _Index:
         tombstones, floor = self._tombstones.read(), self._read_floor()
         try:
             data = memoryview(self._path.read_bytes())
@@ -400,25 +509,25 @@ class GalleryStore:
                     f"{self._path} is gone, and it was at generation {floor}; restore its newest "
                     f"copy, or move {self._folder} away and enrol everyone again"
                 ) from None
-            return _Contents(secrets.token_bytes(16), floor or 0, tombstones, None, None, ())
+            return _Index(self._new_store_id, floor or 0, tombstones, None, None, ())
         except OSError as error:
             raise GalleryError(
                 f"cannot read {self._path}: {error.strerror}; check its owner and permissions"
             ) from error
-        contents = self._open(data)
+        index = self._open(data)
         if floor is None:
             raise GalleryError(
                 f"{self._floor_path} is missing, and whoever left since this gallery was written "
                 f"would come back without it; restore the newest copy of {self._withdrawn}, or "
                 f"move {self._folder} away and enrol everyone again"
             )
-        if contents.generation < floor:
+        if index.generation < floor:
             raise GalleryError(
-                f"{self._path} is at generation {contents.generation}, and this device has used "
+                f"{self._path} is at generation {index.generation}, and this device has used "
                 f"{floor}: whoever left in between would come back; restore its newest copy, or "
                 f"move {self._folder} away and enrol everyone again"
             )
-        return replace(contents, tombstones=contents.tombstones | tombstones)
+        return replace(index, tombstones=index.tombstones | tombstones)
 
     def _newest_time(self) -> datetime | None:
         try:
@@ -447,60 +556,43 @@ class GalleryStore:
                 f"cannot read {self._floor_path}: {error}; restore its newest copy"
             ) from error
 
-    def _open(self, data: memoryview) -> _Contents:
+    def _open(self, data: memoryview) -> _Index:
         """Authenticate and decrypt a whole file."""
-        header = self._header(data)
+        if len(data) < _HEADER.size:
+            raise self._damaged("it is cut off")
+        clear = data[: _HEADER.size]
+        header = _Header(*_HEADER.unpack(clear))
+        if header.magic != _MAGIC:
+            raise self._damaged("it is of another format")
+        if _HEADER.size + header.length != len(data) or header.length < _TAG_BYTES:
+            raise self._damaged("it is cut off")
         cipher, key_check = _cipher(self._key, header.store_id)
         if key_check != header.key_check:
             raise KeyFileError(
                 f"the key does not open this gallery: {self._path} was written with another one; "
                 "put the right key back, or move the gallery's folder away to begin anew"
             )
-        clear = data[: _HEADER.size]
-        middle = _HEADER.size + header.people_length
         try:
-            people = cipher.decrypt(
-                header.people_nonce, data[_HEADER.size : middle], b"people" + clear
-            )
-            matrix = _decrypt_templates(cipher, header, data[middle:], b"templates" + clear)
+            content = cipher.decrypt(header.nonce, data[_HEADER.size :], bytes(clear))
         except InvalidTag as error:
             raise self._damaged("its content was altered") from error
-        return self._parse(header, people, matrix)
+        return self._parse(header, content)
 
-    def _header(self, data: memoryview) -> _Header:
-        if len(data) < _HEADER.size:
-            raise self._damaged("it is cut off")
-        header = _Header(*_HEADER.unpack_from(data))
-        if header.magic != _MAGIC:
-            raise self._damaged("it is of another format")
-        size = _HEADER.size + header.people_length + header.templates_length
-        templates_bytes = header.templates_length - _TAG_BYTES
-        rows_are_whole = (
-            templates_bytes % (_FLOAT_BYTES * header.dim) == 0
-            if header.dim
-            else templates_bytes == 0
-        )
-        whole_tags = header.people_length >= _TAG_BYTES and templates_bytes >= 0
-        if size != len(data) or not whole_tags or not rows_are_whole:
-            raise self._damaged("it is cut off")
-        return header
-
-    def _parse(self, header: _Header, people: bytes, matrix: Any) -> _Contents:
+    def _parse(self, header: _Header, data: bytes) -> _Index:
         """Only ever called with authentic content: whatever fails here is a version's doing."""
         try:
-            content = json.loads(people)
-            persons = tuple(_person_from_json(entry) for entry in content["people"])
-            if sum(len(person.templates) for person in persons) != len(matrix):
-                raise ValueError("templates are missing")
-            tombstones = frozenset(content["tombstones"])
-            stated = content.get("calibration")
-            calibration = None if stated is None else Calibration(**stated)
-            member = content.get("fleet")
-            fleet = None if member is None else FleetState(**member)
-        except (ValueError, KeyError, TypeError, AttributeError, ConsentError) as error:
+            content = json.loads(data)
+            stated, member = content["calibration"], content["fleet"]
+            return _Index(
+                header.store_id,
+                header.generation,
+                frozenset(content["tombstones"]),
+                None if stated is None else Calibration(**stated),
+                None if member is None else FleetState(**member),
+                tuple(BlockRef(**block) for block in content["blocks"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
             raise self._damaged("it was written by another version of Familiar") from error
-        rows = on_rows(persons, matrix)
-        return _Contents(header.store_id, header.generation, tombstones, calibration, fleet, rows)
 
     def _damaged(self, how: str) -> GalleryError:
         return GalleryError(
@@ -510,41 +602,28 @@ class GalleryStore:
 
     # ------------------------------------------------------------------------- writing
 
-    def _write(self, contents: _Contents) -> None:
-        sealed = seal_templates(contents.people)
+    def _write(self, index: _Index) -> None:
         content = {
-            "people": [_person_to_json(person) for person in contents.people],
-            "tombstones": sorted(contents.tombstones),
-            "calibration": asdict(contents.calibration) if contents.calibration else None,
-            "fleet": asdict(contents.fleet) if contents.fleet else None,
+            "tombstones": sorted(index.tombstones),
+            "calibration": asdict(index.calibration) if index.calibration else None,
+            "fleet": asdict(index.fleet) if index.fleet else None,
+            "blocks": [asdict(ref) for ref in index.blocks],
         }
-        people = json.dumps(content).encode()
-        cipher, key_check = _cipher(self._key, contents.store_id)
-        header = _Header(
-            _MAGIC,
-            contents.store_id,
-            key_check,
-            contents.generation,
-            secrets.token_bytes(12),
-            len(people) + _TAG_BYTES,
-            secrets.token_bytes(12),
-            sealed.matrix.nbytes + _TAG_BYTES,
-            sealed.matrix.shape[1],
-        )
-        clear = _HEADER.pack(*header)
-        sealed_people = cipher.encrypt(header.people_nonce, people, b"people" + clear)
-        sealed_templates = cipher.encrypt(
-            header.templates_nonce,
-            sealed.matrix.reshape(-1).view(np.uint8).data,
-            b"templates" + clear,
+        data, nonce = json.dumps(content).encode(), secrets.token_bytes(12)
+        cipher, key_check = _cipher(self._key, index.store_id)
+        clear = _HEADER.pack(
+            *_Header(
+                _MAGIC, index.store_id, key_check, index.generation, nonce, len(data) + _TAG_BYTES
+            )
         )
         make_private_folder(self._folder)
+        self._blocks(index).settle()
         if not self._floor_path.exists():
             write_durably(self._floor_path, b"0")  # a gallery without one is not believed
         write_all_durably(
             {
-                self._path: (clear, sealed_people, sealed_templates),
-                self._floor_path: (str(contents.generation).encode("ascii"),),
+                self._path: (clear, cipher.encrypt(nonce, data, clear)),
+                self._floor_path: (str(index.generation).encode("ascii"),),
             }
         )
 
@@ -555,24 +634,48 @@ def _cipher(key: bytes, store_id: bytes) -> tuple[AESGCM, bytes]:
     return AESGCM(material[:32]), material[32:]
 
 
-def _decrypt_templates(
-    cipher: AESGCM, header: _Header, segment: memoryview, associated: bytes
-) -> Any:
-    """The templates, shape (n, dim), float32, in sealed memory. Raises InvalidTag."""
-    size_bytes = header.templates_length - _TAG_BYTES
-    if size_bytes == 0:
-        cipher.decrypt(header.templates_nonce, segment, associated)
-        return np.empty((0, 0), dtype=np.float32)
+_NOWHERE: Final = -1
+
+
+def _sealed_templates(
+    blocks: Blocks, refs: Sequence[BlockRef], place: Rows
+) -> tuple[Float32Array, bool]:
+    """(matrix, locked): the templates in sealed memory, in the order that `place` says.
+
+    place: for each template of the blocks its row in the matrix, or `_NOWHERE`.
+    """
+    rows = int(place.max(initial=_NOWHERE)) + 1
+    ends = np.cumsum([ref.templates for ref in refs])
+    parts = [place[end - ref.templates : end] for ref, end in zip(refs, ends, strict=True)]
+    wanted = [
+        (ref, part)
+        for ref, part in zip(refs, parts, strict=True)
+        if part.max(initial=_NOWHERE) >= 0
+    ]
+    dims = {ref.dim for ref, _ in wanted}
+    if not rows:
+        return np.empty((0, 0), np.float32), True
+    if len(dims) > 1:
+        raise GalleryError("the people here were enrolled with different embedders; enrol anew")
+    (dim,) = dims
 
     def fill(view: memoryview) -> None:
-        cipher.decrypt_into(header.templates_nonce, segment, associated, view)
+        target = np.frombuffer(view, "<f4").reshape(rows, dim)
+        for ref, part in wanted:
+            begin = int(part[0])
+            if begin >= 0 and np.array_equal(part, np.arange(begin, begin + len(part))):
+                blocks.templates_into(ref, view[begin * dim * 4 : (begin + len(part)) * dim * 4])
+            else:
+                kept = part >= 0
+                target[part[kept]] = blocks.matrix(ref)[kept]
 
-    return SealedMemory.filled(size_bytes, fill).matrix(header.dim)
+    memory = SealedMemory.filled(rows * dim * 4, fill)
+    return memory.matrix(dim), memory.locked
 
 
-def _require_successor(old: _Contents, fleet: FleetState) -> None:
+def _require_successor(old: _Index, fleet: FleetState) -> None:
     if old.fleet is None:
-        if old.people:
+        if old.blocks:
             raise GalleryError(
                 "this home has a gallery of its own, and people in it did not agree to a fleet; "
                 "name another --home for the fleet's"
@@ -594,65 +697,32 @@ def _older(fleet: FleetState, newest: FleetState) -> GalleryError:
     )
 
 
-def _everyone(contents: _Contents) -> _Contents:
-    return contents
+def _unchanged(index: _Index) -> _Index:
+    return index
 
 
-def _tombstones_of(person: Enrolment) -> frozenset[str]:
-    return tombstone_ids(person.consent.record)
-
-
-def _is_here(person: Enrolment, contents: _Contents) -> bool:
-    return contents.tombstones.isdisjoint(_tombstones_of(person))
-
-
-def _is_retained(person: Enrolment, now: datetime) -> bool:
-    record = person.consent.record
-    return (now - record.event_time).total_seconds() < record.retention_s
-
-
-def _require_room(people: Iterable[Enrolment], newcomer: Enrolment) -> None:
-    demo_templates = len(newcomer.templates) if newcomer.consent.record.demo else 0
-    for person in people:
-        if person.person_id == newcomer.person_id:
-            raise EnrolmentError("this person is enrolled already; remove them first")
-        if person.templates[0].embedding.size != newcomer.templates[0].embedding.size:
-            raise EnrolmentError(
-                "the people here were enrolled with another embedder; remove them, or configure "
-                "the one they were enrolled with"
-            )
-        if person.consent.record.demo:
-            demo_templates += len(person.templates)
+def _require_room(everyone: Register, refs: Sequence[BlockRef], newcomer: Enrolment) -> None:
+    people = everyone.roster
+    if people.rows_of(newcomer.person_id):
+        raise EnrolmentError("this person is enrolled already; remove them first")
+    if any(ref.dim != newcomer.templates[0].embedding.size for ref in refs):
+        raise EnrolmentError(
+            "the people here were enrolled with another embedder; remove them, or configure "
+            "the one they were enrolled with"
+        )
+    demo_templates = int(people.columns["templates"][people.demo].sum()) + len(newcomer.templates)
     if newcomer.consent.record.demo and demo_templates > MAX_DEMO_TEMPLATES:
         raise EnrolmentError(
             f"a gallery holds at most {MAX_DEMO_TEMPLATES} demo templates; remove demo people first"
         )
 
 
-def _warn_if_outgrown(contents: _Contents) -> None:
-    comparisons, calibration = comparisons_per_search(contents.people), contents.calibration
-    if calibration is not None and comparisons > calibration.max_templates:
+def _warn_if_outgrown(everyone: Register, calibration: Calibration) -> None:
+    comparisons = comparisons_per_search(everyone.roster)
+    if comparisons > calibration.max_templates:
         _log.warning(
             "the gallery compares with %d templates now, and its threshold holds for %d: no device "
             "starts with it before `familiar calibrate`",
             comparisons,
             calibration.max_templates,
         )
-
-
-def _person_to_json(person: Enrolment) -> dict[str, Any]:
-    return {
-        "name": person.name,
-        "relation": person.relation,
-        "consent": encode(person.consent.record).decode(),
-        "station_id": person.consent.station_id,
-        "signature": person.consent.signature.hex(),
-    }
-
-
-def _person_from_json(entry: dict[str, Any]) -> Enrolment:
-    """Without embeddings, which `on_rows` fills in. Raises what a malformed entry causes."""
-    record = decode(entry["consent"].encode())
-    consent = SignedConsent(record, entry["station_id"], bytes.fromhex(entry["signature"]))
-    templates = tuple(replace(_NO_TEMPLATES, template_id=name) for name in record.template_ids)
-    return Enrolment(entry["name"], entry["relation"], consent, templates)

@@ -15,15 +15,15 @@ import ctypes
 import fcntl
 import mmap
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from edge_app.errors import GalleryError
-from edge_app.records import Enrolment, Float32Array, Template
+from edge_app.records import Enrolment, Float32Array
 
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _LIBC: Final = ctypes.CDLL(None)
@@ -51,10 +51,19 @@ class SealedMemory:
 
         def write(descriptor: int) -> None:
             _reserve(descriptor, size_bytes)
-            with mmap.mmap(descriptor, size_bytes) as mapping:
-                _protect(mapping)
-                with memoryview(mapping) as view:
-                    fill(view)
+            mapping = mmap.mmap(descriptor, size_bytes)
+            _protect(mapping)
+            view = memoryview(mapping)
+            try:
+                fill(view)
+            except BaseException:
+                # Whoever handles it may hold parts of the view: the memory goes with them.
+                with suppress(BufferError):
+                    view.release()
+                    mapping.close()
+                raise
+            view.release()
+            mapping.close()
 
         return cls.written(write, lambda _path: None)
 
@@ -97,31 +106,17 @@ class SealedMemory:
         return np.frombuffer(self._mapping, dtype="<f4").reshape(-1, dim)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SealedTemplates:
-    """People whose templates are rows of one sealed matrix, in the people's order.
+def seal_templates(people: Sequence[Enrolment]) -> Float32Array:
+    """A sealed copy of these people's templates, shape (n, dim), row by row in their order.
 
-    matrix: shape (n, dim), float32, read-only; (0, 0) if there are none.
-    locked: as `SealedMemory.locked`.
-    """
-
-    enrolments: tuple[Enrolment, ...] = field(repr=False)
-    matrix: Float32Array = field(repr=False)
-    locked: bool
-
-
-def seal_templates(enrolments: Iterable[Enrolment]) -> SealedTemplates:
-    """Copy these people's templates into one sealed matrix.
-
-    The templates must all be of one dimension. The result shares no memory with them.
+    The templates must all be of one dimension; (0, 0) if there are none.
 
     Raises:
         GalleryError: the system gives no such memory.
     """
-    people = tuple(enrolments)
     rows = [template.embedding for person in people for template in person.templates]
     if not rows:
-        return SealedTemplates(people, np.empty((0, 0), dtype=np.float32), locked=True)
+        return np.empty((0, 0), dtype=np.float32)
     dim = rows[0].size
 
     def fill(view: memoryview) -> None:
@@ -129,21 +124,7 @@ def seal_templates(enrolments: Iterable[Enrolment]) -> SealedTemplates:
         for row, embedding in zip(target, rows, strict=True):
             row[:] = embedding
 
-    memory = SealedMemory.filled(len(rows) * dim * 4, fill)
-    matrix = memory.matrix(dim)
-    return SealedTemplates(on_rows(people, matrix), matrix, memory.locked)
-
-
-def on_rows(people: Iterable[Enrolment], matrix: Float32Array) -> tuple[Enrolment, ...]:
-    """The same people with their templates' embeddings replaced by a matrix's rows, in order."""
-    rows = iter(matrix)
-    return tuple(
-        replace(
-            person,
-            templates=tuple(Template(old.template_id, next(rows)) for old in person.templates),
-        )
-        for person in people
-    )
+    return SealedMemory.filled(len(rows) * dim * 4, fill).matrix(dim)
 
 
 def descriptor_path(descriptor: int) -> str:

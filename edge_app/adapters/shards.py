@@ -1,16 +1,31 @@
-"""Opens a shard with its templates in sealed memory (P5)."""
+"""Opens a fleet's shard with its templates in sealed memory (P5)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from edge_app.adapters.sealed import SealedMemory
-from edge_app.core.shard import open_shard, read_header, templates_into
-from edge_app.records import Enrolment
+from edge_app.core.shard import open_shard, people_text, read_header, templates_into
+from edge_app.records import Enrolment, Float32Array
 
 
-def open_people(data: bytes, *, fleet: str, number: int, key: bytes) -> tuple[Enrolment, ...]:
-    """The people of a shard's file, authenticated and decrypted.
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedShard:
+    """A shard's content, authenticated and decrypted.
+
+    matrix: shape (n, dim), float32: the templates of all, in order, in sealed memory.
+    text:   the people as `person.pack_people` wrote them.
+    """
+
+    people: tuple[Enrolment, ...]
+    matrix: Float32Array = field(repr=False)
+    text: bytes = field(repr=False)
+
+
+def open_people(data: bytes, *, fleet: str, number: int, key: bytes) -> OpenedShard:
+    """Open a shard's file.
 
     Raises:
         GalleryError: altered, for another place, another key's, or there is no sealed memory.
@@ -26,4 +41,5 @@ def open_people(data: bytes, *, fleet: str, number: int, key: bytes) -> tuple[En
     else:
         fill(memoryview(bytearray()))  # nothing to seal; the tag is checked all the same
         matrix = np.empty((0, 0), np.float32)
-    return open_shard(data, matrix, fleet=fleet, number=number, key=key)
+    people = open_shard(data, matrix, fleet=fleet, number=number, key=key)
+    return OpenedShard(people, matrix, people_text(data, fleet=fleet, number=number, key=key))

@@ -103,6 +103,18 @@ def check(
     )
 
 
+def lasting_fault(enrolment: Enrolment, stations: Mapping[str, bytes]) -> ConsentFault | None:
+    """The part of `check` that time, tombstones and the device's use do not change.
+
+    stations: id -> raw Ed25519 public key.
+    """
+    return (
+        _signature_fault(enrolment.consent, stations)
+        or _content_fault(enrolment)
+        or _STATE_FAULTS[_recorded_state(enrolment.consent.record)]
+    )
+
+
 def time_fault(record: ConsentRecord, now: datetime) -> ConsentFault | None:
     """What the clock alone says against a record; cheap enough for every match.
 
@@ -194,9 +206,14 @@ def transition(state: ConsentState, event: ConsentEvent) -> ConsentState:
 
 def standing(record: ConsentRecord, now: datetime) -> ConsentState:
     """Where a consent stands now, by its record and the clock."""
-    state = record.event_state
+    state = _recorded_state(record)
     if time_fault(record, now) is ConsentFault.EXPIRED:
         state = transition(state, ConsentEvent.EXPIRE)
+    return state
+
+
+def _recorded_state(record: ConsentRecord) -> ConsentState:
+    state = record.event_state
     if record.event_type is EventType.WITHDRAWN:
         state = transition(state, ConsentEvent.WITHDRAW)
     if record.erasure_confirmed_generation is not None:

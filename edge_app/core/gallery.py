@@ -9,7 +9,7 @@ sections with an index each, so that neither kind of frame can reach the other's
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.core.calibrate import require_holds
-from edge_app.core.consent import ConsentFault, IntendedUse, check, template_id, time_fault
+from edge_app.core.consent import ConsentFault, IntendedUse, template_id
+from edge_app.core.roster import Member, Register, Roster, Rows, fault_of
 from edge_app.errors import GalleryError
-from edge_app.records import Calibration, Enrolment, Float32Array, FrameOrigin, Purpose
+from edge_app.records import Calibration, Float32Array, FrameOrigin, Purpose
 
 MAX_DEMO_TEMPLATES: Final = 25
 """A demo is for a handful of people; more would be the enrolment by folder that P4 rules out."""
@@ -56,38 +57,33 @@ class _NoTemplates:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LeftOut:
-    """A stored person who may not be used, and why; for the wearer's own list of people."""
-
-    enrolment: Enrolment = field(repr=False)
-    fault: ConsentFault
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Admission:
-    """Who may be used for `use`, live enrolments before demo ones, and who was left out."""
+    """Who may be used for `use`, live enrolments before demo ones, and why others may not.
+
+    rows: where in the register these people are.
+    """
 
     use: IntendedUse
-    enrolments: tuple[Enrolment, ...] = field(repr=False)
-    left_out: tuple[LeftOut, ...]
-
-    @property
-    def left_out_by_fault(self) -> Mapping[ConsentFault, int]:
-        """Counts only, fit for a log line."""
-        return Counter(entry.fault for entry in self.left_out)
+    people: Roster
+    rows: Rows = field(repr=False)
+    left_out: Mapping[ConsentFault, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Section:
     """The templates for one origin of frames.
 
-    people:       by person id, in the order of their templates.
-    id_of_row:    whose template an index row is.
+    person_of_row: shape (len(index),): whose template an index row is, as a row of `people`.
     """
 
     index: SearchIndex = field(repr=False)
-    people: Mapping[str, Enrolment] = field(repr=False)
-    id_of_row: Sequence[str] = field(repr=False)
+    people: Roster
+    person_of_row: Rows = field(repr=False)
+
+    @classmethod
+    def of(cls, people: Roster, matrix: Float32Array, index_factory: IndexFactory) -> Section:
+        index = index_factory(matrix) if len(matrix) else _NoTemplates()
+        return cls(index, people, people.person_of_template())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,60 +104,65 @@ class Gallery:
     @classmethod
     def empty(cls, *, purpose: Purpose, model_sha256: str, calibration: Calibration) -> Gallery:
         """A gallery of nobody, generation 0."""
-        nobody = Section(_NoTemplates(), {}, ())
+        nobody = Section(_NoTemplates(), Roster.empty(), np.empty(0, np.intp))
         return cls(0, purpose, model_sha256, calibration, nobody, nobody, frozenset())
 
     def section(self, origin: FrameOrigin) -> Section:
         """The only templates that exist for a frame of this origin (P4)."""
         return self.live if origin is FrameOrigin.LIVE else self.demo
 
-    def enrolment(self, person_id: str) -> Enrolment | None:
+    def member(self, person_id: str) -> Member | None:
         """The person, unless unknown or masked."""
         if person_id in self.masked:
             return None
-        return self.live.people.get(person_id) or self.demo.people.get(person_id)
+        for section in (self.live, self.demo):
+            for row in section.people.rows_of(person_id):
+                return section.people.member(row)
+        return None
 
     def is_usable(self, person_id: str, origin: FrameOrigin, now: datetime) -> bool:
         """Whether this person may be matched with a frame of this origin at this moment."""
-        person = self.section(origin).people.get(person_id)
-        if person is None or person_id in self.masked:
-            return False
-        return time_fault(person.consent.record, now) is None
+        people = self.section(origin).people
+        rows = people.rows_of(person_id)
+        return person_id not in self.masked and any(people.is_valid(row, now) for row in rows)
 
     def without(self, person_ids: Iterable[str]) -> Gallery:
         """This gallery with these people masked; the indices are shared."""
         return replace(self, masked=self.masked | frozenset(person_ids))
 
+    def without_departed(self, tombstones: AbstractSet[str]) -> Gallery:
+        """This gallery with everyone masked whom one of these tombstones bars."""
+        return self.without(
+            section.people.person_id(row)
+            for section in (self.live, self.demo)
+            for row in section.people.departed(tombstones)
+        )
+
 
 def admit(
-    enrolments: Iterable[Enrolment],
-    use: IntendedUse,
-    *,
-    tombstones: AbstractSet[str],
-    now: datetime,
+    register: Register, use: IntendedUse, *, tombstones: AbstractSet[str], now: datetime
 ) -> Admission:
-    """Sort out whose templates may be used now, with `consent.check`.
+    """Sort out whose templates may be used now; the verdicts are those of `consent.check`.
 
     now: aware, UTC.
     """
-    admitted: list[Enrolment] = []
-    left_out: list[LeftOut] = []
-    for enrolment in enrolments:
-        fault = check(enrolment, use, tombstones=tombstones, now=now)
-        if fault is None:
-            admitted.append(enrolment)
-        else:
-            left_out.append(LeftOut(enrolment, fault))
-    admitted.sort(key=_is_demo)
-    return Admission(use, tuple(admitted), tuple(left_out))
+    faults = register.faults(
+        purpose=use.purpose,
+        model_sha256=use.model_sha256,
+        stations=use.trusted_stations,
+        tombstones=tombstones,
+        now=now,
+    )
+    demo, fit = register.roster.demo, faults == 0
+    rows = np.concatenate([np.flatnonzero(fit & ~demo), np.flatnonzero(fit & demo)])
+    left_out = Counter(map(fault_of, faults[~fit].tolist()))
+    return Admission(use, register.roster.take(rows), rows, left_out)
 
 
-def comparisons_per_search(enrolments: Iterable[Enrolment]) -> int:
+def comparisons_per_search(people: Roster) -> int:
     """With how many templates the larger section compares a probe: what FPIR depends on."""
-    templates: Counter[bool] = Counter()
-    for enrolment in enrolments:
-        templates[_is_demo(enrolment)] += len(enrolment.templates)
-    return max(templates.values(), default=0)
+    demo = int(people.columns["templates"][people.demo].sum())
+    return max(demo, people.templates - demo)
 
 
 def build_gallery(
@@ -181,58 +182,49 @@ def build_gallery(
         GalleryError: too many demo templates (P4), a person twice, or the rows are not the
             templates that were signed for.
     """
-    people = admission.enrolments
+    people = admission.people
     require_holds(
         calibration,
         comparisons=comparisons_per_search(people),
         model_sha256=admission.use.model_sha256,
     )
-    live = tuple(person for person in people if not _is_demo(person))
-    demo = tuple(person for person in people if _is_demo(person))
-    _require_signed_rows((*live, *demo), matrix)
+    live = people.take(np.flatnonzero(~people.demo))
+    demo = people.take(np.flatnonzero(people.demo))
+    _require_signed_rows(live, matrix[: live.templates])
+    _require_signed_rows(demo, matrix[live.templates :])
+    _require_each_once(people)
     _require_few_demos(demo)
-    live_rows = sum(len(person.templates) for person in live)
     return Gallery(
         generation,
         admission.use.purpose,
         admission.use.model_sha256,
         calibration,
-        _section(live, matrix[:live_rows], index_factory),
-        _section(demo, matrix[live_rows:], index_factory),
+        Section.of(live, matrix[: live.templates], index_factory),
+        Section.of(demo, matrix[live.templates :], index_factory),
         frozenset(),
     )
 
 
-def _is_demo(enrolment: Enrolment) -> bool:
-    return enrolment.consent.record.demo
-
-
-def _section(
-    people: tuple[Enrolment, ...], matrix: Float32Array, index_factory: IndexFactory
-) -> Section:
-    return Section(
-        index_factory(matrix) if len(matrix) else _NoTemplates(),
-        {person.person_id: person for person in people},
-        tuple(person.person_id for person in people for _ in person.templates),
-    )
-
-
-def _require_signed_rows(people: tuple[Enrolment, ...], matrix: Float32Array) -> None:
+def _require_signed_rows(people: Roster, matrix: Float32Array) -> None:
     """What is going to be searched must be, byte for byte, what the consents name."""
-    signed = [signed_id for p in people for signed_id in p.consent.record.template_ids]
-    if [template_id(row) for row in matrix] != signed:
+    present = b"".join(bytes.fromhex(template_id(row)) for row in matrix)
+    if present != people.template_ids.tobytes():
         raise GalleryError(
             "the template matrix is not what the consent records were signed for; "
             "load the gallery again"
         )
-    if len({person.person_id for person in people}) != len(people):
-        raise GalleryError("a person is in the gallery twice; remove one of the two records")
 
 
-def _require_few_demos(demo: tuple[Enrolment, ...]) -> None:
-    templates = sum(len(person.templates) for person in demo)
-    if templates > MAX_DEMO_TEMPLATES:
+def _require_each_once(people: Roster) -> None:
+    digests, counts = np.unique(people.columns["id_digest"], return_counts=True)
+    for row in np.flatnonzero(np.isin(people.columns["id_digest"], digests[counts > 1])):
+        if len(people.rows_of(people.person_id(row))) > 1:
+            raise GalleryError("a person is in the gallery twice; remove one of the two records")
+
+
+def _require_few_demos(demo: Roster) -> None:
+    if demo.templates > MAX_DEMO_TEMPLATES:
         raise GalleryError(
-            f"the gallery holds {templates} demo templates and at most {MAX_DEMO_TEMPLATES} are "
-            "allowed; remove demo people, or enrol live"
+            f"the gallery holds {demo.templates} demo templates and at most {MAX_DEMO_TEMPLATES} "
+            "are allowed; remove demo people, or enrol live"
         )

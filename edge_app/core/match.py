@@ -38,11 +38,12 @@ def _candidates(
 ) -> tuple[Candidate, ...]:
     section = gallery.section(probe.origin)
     rows, similarities = section.index.search(probe.embedding, rows_wanted)
-    best: dict[str, float] = {}
-    for row, similarity in zip(rows, similarities, strict=True):
-        best.setdefault(section.id_of_row[row], float(similarity))
+    best: dict[int, float] = {}
+    for person, similarity in zip(section.person_of_row[rows].tolist(), similarities, strict=True):
+        best.setdefault(person, float(similarity))
     return tuple(
         Candidate(person_id, similarity)
-        for person_id, similarity in best.items()
-        if gallery.is_usable(person_id, probe.origin, now)
+        for person, similarity in best.items()
+        if section.people.is_valid(person, now)
+        and (person_id := section.people.person_id(person)) not in gallery.masked
     )

@@ -150,16 +150,24 @@ def open_shard(
     Raises:
         GalleryError: altered, for another place, another key's, or people of another shard.
     """
+    people = unpack_people(people_text(data, fleet=fleet, number=number, key=key), matrix)
+    if len(people) != read_header(data).people:
+        raise _damaged("people are missing")
+    return people
+
+
+def people_text(data: bytes, *, fleet: str, number: int, key: bytes) -> bytes:
+    """The people without their templates, as `person.pack_people` wrote them.
+
+    Raises:
+        GalleryError: altered, for another place, or another key's.
+    """
     header = _header_of(data, number)
     segment = memoryview(data)[_HEADER.size : _HEADER.size + header.people_length]
     try:
-        text = AESGCM(key).decrypt(header.people_nonce, segment, _bound(b"people", fleet, header))
+        return AESGCM(key).decrypt(header.people_nonce, segment, _bound(b"people", fleet, header))
     except InvalidTag as error:
         raise _damaged("its content was altered") from error
-    people = unpack_people(text, matrix)
-    if len(people) != header.people:
-        raise _damaged("people are missing")
-    return people
 
 
 def _header_of(data: bytes, number: int) -> ShardHeader:

@@ -37,6 +37,7 @@ from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.core import quality
 from edge_app.core.consent import IntendedUse
 from edge_app.core.gallery import MAX_DEMO_TEMPLATES, Gallery, admit, build_gallery
+from edge_app.core.roster import register
 from edge_app.core.scan import Region
 from edge_app.errors import ConfigError, EnrolmentError
 from edge_app.evaluation.encounters import FPS, Stage, look
@@ -153,10 +154,12 @@ class Device:
         )
 
     def _gallery(self, people: Sequence[Enrolment]) -> Gallery:
-        admission = admit(people, self._setting.use, tombstones=frozenset(), now=NOW)
+        use = self._setting.use
+        everyone = register(people, use.trusted_stations)
+        admission = admit(everyone, use, tombstones=frozenset(), now=NOW)
         return build_gallery(
             admission,
-            _matrix(admission.enrolments),
+            _matrix(people)[everyone.roster.template_rows(admission.rows)],
             generation=1,
             calibration=self._setting.calibration,
             index_factory=ExactIndex,
@@ -177,7 +180,7 @@ class Device:
         taken_for = ""
         probes = self._program.embeddings
         for number, gallery in enumerate(self._galleries):
-            if not probes or not gallery.demo.people:
+            if not probes or not len(gallery.demo.people):
                 continue
             closest = max(float((self._templates[number] @ probe).max()) for probe in probes)
             for place, threshold in enumerate(thresholds):

@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> GalleryStore:
 
 
 def people(store: GalleryStore) -> int:
-    return len(store.load(USE, now=NOW).admission.enrolments)
+    return len(store.load(USE, now=NOW).admission.people)
 
 
 def test_a_restored_store_folder_brings_nobody_back(store: GalleryStore, tmp_path: Path) -> None:

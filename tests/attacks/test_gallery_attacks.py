@@ -349,7 +349,7 @@ def test_a_clock_ten_years_ahead_ends_every_consent_and_erases_none(
 
     later = ShiftedClock(timedelta(days=3_653)).now()
     stored = gate.store().load(intended_use(CONFIG, gate, MODEL), now=later)
-    assert stored.admission.enrolments == ()
+    assert len(stored.admission.people) == 0
 
 
 # --------------------------------------------------------------------- damage on the way

@@ -19,7 +19,7 @@ from edge_app.records import (
     Purpose,
     Template,
 )
-from tests.people import NOW, USE, enrolment, faces, gallery_of, probe, record
+from tests.people import NOW, USE, admitted, enrolment, faces, gallery_of, probe, record
 
 FACES = faces(3)
 STRANGER_STATION = Ed25519PrivateKey.from_private_bytes(b"\x08" * 32)
@@ -141,6 +141,7 @@ def test_unusable_person_is_left_out_with_the_reason(
     person: Enrolment, fault: ConsentFault
 ) -> None:
     assert check(person, USE, tombstones=frozenset(), now=NOW) is fault
+    assert admitted([person]).left_out == {fault: 1}
     for origin in FrameOrigin:
         assert match(probe(FACES[0], origin), gallery_of([person]), NOW, 5) == ()
 
@@ -189,5 +190,5 @@ def test_person_masked_between_two_frames_is_matched_no_more() -> None:
     assert masked.live.index is gallery.live.index
     assert match(probe(FACES[0]), masked, NOW, 5) == ()
     assert not masked.is_usable("person-1", FrameOrigin.LIVE, NOW)
-    assert masked.enrolment("person-1") is None
+    assert masked.member("person-1") is None
     assert match(probe(FACES[0]), gallery, NOW, 5)

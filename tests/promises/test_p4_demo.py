@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 
 from edge_app.core.consent import ConsentFault, check
-from edge_app.core.gallery import MAX_DEMO_TEMPLATES, admit, build_gallery
+from edge_app.core.gallery import MAX_DEMO_TEMPLATES, build_gallery
 from edge_app.core.match import match
 from edge_app.errors import GalleryError
 from edge_app.records import CollectionMethod, FrameOrigin
-from tests.people import CALIBRATION, NOW, USE, brute_force, enrolment, faces, gallery_of, probe
+from tests.people import (
+    CALIBRATION,
+    NOW,
+    USE,
+    admitted,
+    brute_force,
+    enrolment,
+    faces,
+    gallery_of,
+    probe,
+)
 
 FACES = faces(30)
 
@@ -72,7 +82,7 @@ def test_demo_flag_cannot_be_dropped_from_a_signed_record() -> None:
 def test_rows_that_are_not_the_signed_templates_are_refused() -> None:
     """Exchanging a live row for a demo one in the matrix is noticed at the gallery."""
     people = [enrolment(1, FACES[:1]), enrolment(2, FACES[1:2], demo=True)]
-    admission = admit(people, USE, tombstones=frozenset(), now=NOW)
+    admission = admitted(people)
     with pytest.raises(GalleryError, match="not what the consent records were signed for"):
         build_gallery(
             admission,
