@@ -214,9 +214,9 @@ def _blocks(
     held = store.held()
 
     def stage(data: bytes, shard: ShardRef, key: bytes) -> BlockRef:
-        opened = open_people(data, fleet=manifest.fleet, number=shard.number, key=key)
-        people = register(opened.people, manifest.trusted_stations)
-        return store.stage(shard.sha256, people, opened.matrix, opened.text)
+        shown, matrix = open_people(data, fleet=manifest.fleet, number=shard.number, key=key)
+        people = register(shown.people, manifest.trusted_stations, shown.messages)
+        return store.stage(shard.sha256, people, matrix, shown.text)
 
     found: dict[int, BlockRef] = {}
     waiting: deque[tuple[int, Future[BlockRef]]] = deque()

@@ -12,7 +12,6 @@ import functools
 import http.server
 import json
 import multiprocessing
-import resource
 import secrets
 import sys
 import tempfile
@@ -177,7 +176,13 @@ def start(config: Config, home: Home) -> tuple[float, float]:
     begun = time.perf_counter()
     open_gallery(config, home, embedder_sha256(config), SystemClock())
     seconds = time.perf_counter() - begun
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return seconds, peak_mb()
+
+
+def peak_mb() -> float:
+    """The largest memory of this process. (`ru_maxrss` would count its parent's before exec.)"""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def wrapping_s(devices: int) -> float:

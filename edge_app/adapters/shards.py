@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from edge_app.adapters.sealed import SealedMemory
-from edge_app.core.shard import open_shard, people_text, read_header, templates_into
-from edge_app.records import Enrolment, Float32Array
+from edge_app.core.shard import ShardContents, open_contents, read_header, templates_into
+from edge_app.records import Float32Array
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenedShard:
-    """A shard's content, authenticated and decrypted.
-
-    matrix: shape (n, dim), float32: the templates of all, in order, in sealed memory.
-    text:   the people as `person.pack_people` wrote them.
-    """
-
-    people: tuple[Enrolment, ...]
-    matrix: Float32Array = field(repr=False)
-    text: bytes = field(repr=False)
-
-
-def open_people(data: bytes, *, fleet: str, number: int, key: bytes) -> OpenedShard:
-    """Open a shard's file.
+def open_people(
+    data: bytes, *, fleet: str, number: int, key: bytes
+) -> tuple[ShardContents, Float32Array]:
+    """What is in a shard's file, authenticated and decrypted, and the sealed templates.
 
     Raises:
         GalleryError: altered, for another place, another key's, or there is no sealed memory.
@@ -41,5 +28,4 @@ def open_people(data: bytes, *, fleet: str, number: int, key: bytes) -> OpenedSh
     else:
         fill(memoryview(bytearray()))  # nothing to seal; the tag is checked all the same
         matrix = np.empty((0, 0), np.float32)
-    people = open_shard(data, matrix, fleet=fleet, number=number, key=key)
-    return OpenedShard(people, matrix, people_text(data, fleet=fleet, number=number, key=key))
+    return open_contents(data, matrix, fleet=fleet, number=number, key=key), matrix

@@ -103,13 +103,16 @@ def check(
     )
 
 
-def lasting_fault(enrolment: Enrolment, stations: Mapping[str, bytes]) -> ConsentFault | None:
+def lasting_fault(
+    enrolment: Enrolment, stations: Mapping[str, bytes], *, message: bytes | None
+) -> ConsentFault | None:
     """The part of `check` that time, tombstones and the device's use do not change.
 
     stations: id -> raw Ed25519 public key.
+    message:  the canonical bytes that the record was decoded from; None: not at hand.
     """
     return (
-        _signature_fault(enrolment.consent, stations)
+        _signature_fault(enrolment.consent, stations, message)
         or _content_fault(enrolment)
         or _STATE_FAULTS[_recorded_state(enrolment.consent.record)]
     )
@@ -130,13 +133,13 @@ def time_fault(record: ConsentRecord, now: datetime) -> ConsentFault | None:
 
 
 def _signature_fault(
-    consent: SignedConsent, trusted_stations: Mapping[str, bytes]
+    consent: SignedConsent, trusted_stations: Mapping[str, bytes], message: bytes | None = None
 ) -> ConsentFault | None:
     public_key = trusted_stations.get(consent.station_id)
     if public_key is None:
         return ConsentFault.UNKNOWN_STATION
     try:
-        message = encode(consent.record)
+        message = message or encode(consent.record)
     except ConsentError:
         return ConsentFault.MALFORMED
     try:

@@ -64,6 +64,13 @@ def unpack_people(text: bytes, matrix: Float32Array) -> tuple[Enrolment, ...]:
     Raises:
         GalleryError: not such a text, or more or fewer templates than it names.
     """
+    return unpack_signed(text, matrix)[0]
+
+
+def unpack_signed(
+    text: bytes, matrix: Float32Array
+) -> tuple[tuple[Enrolment, ...], tuple[bytes, ...]]:
+    """(people, messages): as `unpack_people`, with the canonical bytes of each one's consent."""
     entries = from_json(_inflate(text), PeopleText, _malformed).people
     rows = iter(matrix)
     try:
@@ -72,7 +79,7 @@ def unpack_people(text: bytes, matrix: Float32Array) -> tuple[Enrolment, ...]:
         raise _malformed("a person", "whole") from error
     if next(rows, None) is not None:
         raise _malformed("the templates", "those of these people")
-    return people
+    return people, tuple(entry.consent.encode() for entry in entries)
 
 
 def pack_person(person: Enrolment) -> bytes:

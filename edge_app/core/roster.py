@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final, SupportsIndex
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from edge_app.core.consent import ConsentFault, lasting_fault, tombstone_ids
 from edge_app.errors import GalleryError
-from edge_app.records import Enrolment, Purpose
+from edge_app.records import ConsentRecord, Enrolment, Purpose
 
 Rows = NDArray[np.intp]
 
@@ -111,7 +112,7 @@ class Roster:
 
     def rows_of(self, person_id: str) -> list[int]:
         """Where a person is; more than one row only if the roster is not sound."""
-        likely = np.flatnonzero(self.columns["id_digest"] == _id_digest(person_id))
+        likely = np.flatnonzero(self.columns["id_digest"] == np.uint64(_id_digest(person_id)))
         return [int(row) for row in likely if self.person_id(row) == person_id]
 
     def take(self, rows: Rows) -> Roster:
@@ -227,51 +228,67 @@ def fault_of(code: int) -> ConsentFault:
     return _FAULTS[code - 1]
 
 
-def register(people: Sequence[Enrolment], stations: Mapping[str, bytes]) -> Register:
+def register(
+    people: Sequence[Enrolment],
+    stations: Mapping[str, bytes],
+    messages: Sequence[bytes | None] | None = None,
+) -> Register:
     """Check these people's consents once and for all, and write down what they say.
 
     stations: id -> raw Ed25519 public key. Whoever is not to be used for a lasting reason is
     written down with it.
+    messages: the records' canonical bytes, of which they were decoded; None: not at hand.
 
     Raises:
         GalleryError: a name or an id is too long.
     """
+    signed = messages or [None] * len(people)
+    faults = [
+        lasting_fault(person, stations, message=message)
+        for person, message in zip(people, signed, strict=True)
+    ]
     columns, standing = np.zeros(len(people), _MEMBER), np.zeros(len(people), _STANDING)
-    texts, template_ids = bytearray(), bytearray()
-    for row, person in enumerate(people):
-        fault = lasting_fault(person, stations)
-        standing[row]["fault"] = _NO_FAULT if fault is None else _code(fault)
-        columns[row]["templates"] = len(person.templates)
-        template_ids += b"".join(bytes.fromhex(t.template_id) for t in person.templates)
-        _note_texts(columns[row], texts, person)
-        if person.consent.station_id in stations:
-            standing[row]["station"] = _digest(person.consent.station_id)
-        if fault is None or fault in _STATES:
-            _note_record(columns[row], standing[row], person)
-    ids = np.frombuffer(bytes(template_ids), np.uint8).reshape(-1, _ID_BYTES)
-    return Register(Roster(columns, bytes(texts), ids), standing)
-
-
-def _note_texts(column: Any, texts: bytearray, person: Enrolment) -> None:
-    record = person.consent.record
-    parts = [t.encode() for t in (person.person_id, record.record_id, person.name, person.relation)]
-    if max(map(len, parts)) > np.iinfo(np.uint16).max:
+    texts = [_texts(person) for person in people]
+    lengths = np.array([list(map(len, parts)) for parts in texts], np.int64).reshape(-1, 4)
+    if lengths.max(initial=0) > np.iinfo(np.uint16).max:
         raise GalleryError("a person's name or id is too long; enrol them again")
-    column["text_begin"], column["text_bytes"] = len(texts), [len(part) for part in parts]
-    column["id_digest"] = _id_digest(person.person_id)
-    texts += b"".join(parts)
+    columns["text_begin"] = np.cumsum(lengths.sum(axis=1)) - lengths.sum(axis=1)
+    columns["text_bytes"] = lengths
+    columns["id_digest"] = [_id_digest(person.person_id) for person in people]
+    columns["templates"] = [len(person.templates) for person in people]
+    standing["fault"] = [_NO_FAULT if fault is None else _code(fault) for fault in faults]
+    known = [row for row, person in enumerate(people) if person.consent.station_id in stations]
+    standing["station"][known] = _digests(people[row].consent.station_id for row in known)
+    sound = [row for row, fault in enumerate(faults) if fault is None or fault in _STATES]
+    _note_records(columns, standing, sound, [people[row].consent.record for row in sound])
+    ids = _digests(t.template_id for person in people for t in person.templates)
+    return Register(Roster(columns, b"".join(chain.from_iterable(texts)), ids), standing)
 
 
-def _note_record(column: Any, standing: Any, person: Enrolment) -> None:
-    record = person.consent.record
-    given_s = int(record.event_time.timestamp())
-    column["valid_from_s"] = given_s
-    column["valid_until_s"] = given_s + min(record.validity_duration_s, record.retention_s)
-    column["demo"] = record.demo
-    column["departures"] = [_digest(digest) for digest in sorted(tombstone_ids(record))]
-    standing["model"] = _digest(record.model_sha256)
-    standing["retained_until_s"] = given_s + record.retention_s
-    standing["purpose"] = _PURPOSES.index(record.purpose)
+def _texts(person: Enrolment) -> tuple[bytes, bytes, bytes, bytes]:
+    record_id = person.consent.record.record_id
+    return (
+        person.person_id.encode(),
+        record_id.encode(),
+        person.name.encode(),
+        person.relation.encode(),
+    )
+
+
+def _note_records(
+    columns: NDArray[Any], standing: NDArray[Any], rows: list[int], records: list[ConsentRecord]
+) -> None:
+    given_s = np.array([int(r.event_time.timestamp()) for r in records], np.int64)
+    kept_s = np.array([r.retention_s for r in records], np.int64)
+    valid_s = np.array([r.validity_duration_s for r in records], np.int64)
+    columns["valid_from_s"][rows] = given_s
+    columns["valid_until_s"][rows] = given_s + np.minimum(kept_s, valid_s)
+    columns["demo"][rows] = [record.demo for record in records]
+    departures = _digests(d for record in records for d in sorted(tombstone_ids(record)))
+    columns["departures"][rows] = departures.reshape(-1, 2, _ID_BYTES)
+    standing["model"][rows] = _digests(record.model_sha256 for record in records)
+    standing["retained_until_s"][rows] = given_s + kept_s
+    standing["purpose"][rows] = [_PURPOSES.index(record.purpose) for record in records]
 
 
 def joined(registers: Sequence[Register]) -> Register:
@@ -342,13 +359,17 @@ def _equal(digests: NDArray[Any], digest: str) -> NDArray[np.bool_]:
     return np.asarray((digests == _digest(digest)).all(axis=1))
 
 
+def _digests(texts: Iterable[str]) -> NDArray[np.uint8]:
+    """Shape (n, 32)."""
+    return np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(-1, _ID_BYTES)
+
+
 def _digest(text: str) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(text), np.uint8)
 
 
-def _id_digest(person_id: str) -> np.uint64:
-    digest = hashlib.sha256(person_id.encode()).digest()
-    return np.uint64(int.from_bytes(digest[:8], "little"))
+def _id_digest(person_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(person_id.encode()).digest()[:8], "little")
 
 
 def _code(fault: ConsentFault) -> int:

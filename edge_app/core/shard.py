@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from edge_app.core.person import MAX_TEMPLATES, pack_people, unpack_people
+from edge_app.core.person import MAX_TEMPLATES, pack_people, unpack_signed
 from edge_app.errors import GalleryError
 from edge_app.records import Enrolment, Float32Array
 
@@ -48,6 +48,14 @@ class ShardHeader(NamedTuple):
     people_length: int
     templates_nonce: bytes
     templates_length: int
+
+
+class ShardContents(NamedTuple):
+    """messages: the canonical bytes of each consent. text: as `person.pack_people` wrote it."""
+
+    people: tuple[Enrolment, ...]
+    messages: tuple[bytes, ...]
+    text: bytes
 
 
 def shard_of(person_id: str, shards: int) -> int:
@@ -148,26 +156,25 @@ def open_shard(
     """The people of a shard, whose templates `templates_into` put into `matrix`.
 
     Raises:
-        GalleryError: altered, for another place, another key's, or people of another shard.
+        GalleryError: altered, for another place, another key's, or people are missing.
     """
-    people = unpack_people(people_text(data, fleet=fleet, number=number, key=key), matrix)
-    if len(people) != read_header(data).people:
-        raise _damaged("people are missing")
-    return people
+    return open_contents(data, matrix, fleet=fleet, number=number, key=key).people
 
 
-def people_text(data: bytes, *, fleet: str, number: int, key: bytes) -> bytes:
-    """The people without their templates, as `person.pack_people` wrote them.
-
-    Raises:
-        GalleryError: altered, for another place, or another key's.
-    """
+def open_contents(
+    data: bytes, matrix: Float32Array, *, fleet: str, number: int, key: bytes
+) -> ShardContents:
+    """As `open_shard`, with the bytes that the people came from."""
     header = _header_of(data, number)
     segment = memoryview(data)[_HEADER.size : _HEADER.size + header.people_length]
     try:
-        return AESGCM(key).decrypt(header.people_nonce, segment, _bound(b"people", fleet, header))
+        text = AESGCM(key).decrypt(header.people_nonce, segment, _bound(b"people", fleet, header))
     except InvalidTag as error:
         raise _damaged("its content was altered") from error
+    people, messages = unpack_signed(text, matrix)
+    if len(people) != header.people:
+        raise _damaged("people are missing")
+    return ShardContents(people, messages, text)
 
 
 def _header_of(data: bytes, number: int) -> ShardHeader:

@@ -399,7 +399,7 @@ class _Generation:
         shard, fleet = self._book.shards[number], self._fleet.fleet
         data = self._repository.read_target(shard_name(shard.sha256), shard.sha256)
         key = bytes.fromhex(shard.key)
-        people = open_people(data, fleet=fleet, number=number, key=key).people
+        people = open_people(data, fleet=fleet, number=number, key=key)[0].people
         return [person for person in people if person.person_id in stay]
 
     def _written(self, number: int, people: Sequence[Enrolment]) -> BookShard:
