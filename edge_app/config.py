@@ -190,7 +190,7 @@ class HudConfig(_Section):
 
     display: Literal["auto", "terminal", "none"] = "auto"
     speech: bool = False
-    language: Literal["en"] = "en"
+    language: Literal["en", "de", "fr"] = "en"
     unsure_margin: float = 0.05
     ahead_share: float = 0.34
     max_people: int = 3

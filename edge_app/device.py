@@ -25,15 +25,13 @@ from edge_app.adapters.stopwatch import TOTAL, LapStopwatch, StageTime
 from edge_app.app import Home, boot_id, load_models, make_publisher, make_rules, open_gallery
 from edge_app.config import Config
 from edge_app.core.gallery import Gallery
-from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, spoken_text
+from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, phrases, spoken_text
 from edge_app.errors import DeliveryError
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
 from edge_app.ports import AlertSink, Clock, Display, FrameSource, Speaker
 from edge_app.records import Alert, ClockState, Frame, HudView
 from edge_app.sync import make_follower
 
-CAMERA_LOST = "camera lost"
-LEASE_OVER = "gallery too old, go online"
 _STORE_CHECK_S = 1.0
 _DAY_S = 86_400
 
@@ -171,6 +169,7 @@ class Device:
             ahead_share=config.hud.ahead_share,
             max_people=config.hud.max_people,
         )
+        self._words = phrases(config.hud.language)
         self._mailbox = Mailbox(lossless=lossless)
         self._camera = CameraThread(source=source, mailbox=self._mailbox, stop_event=stop)
         self._frames = 0
@@ -237,7 +236,7 @@ class Device:
             if frame is not None:
                 self._step(frame, sink)
             elif self._camera_lost():
-                self._show(HudView((), CAMERA_LOST))
+                self._show(HudView((), self._words.camera_lost))
 
     def _step(self, frame: Frame, sink: AlertSink) -> None:
         asked_s, self._asked_s = self._asked_s, None
@@ -248,7 +247,7 @@ class Device:
         fresh = self._lease_holds(now)
         gallery = self._gallery if fresh else self._nobody
         result = self._pipeline.process(frame, self._state, gallery, now)
-        view = self._view(result, frame, "" if fresh else LEASE_OVER)
+        view = self._view(result, frame, "" if fresh else self._words.gallery_too_old)
         self._show(view)
         for sighting in result.sightings:
             alert = self._alerts.alert(sighting, gallery)

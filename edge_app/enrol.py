@@ -24,7 +24,7 @@ from edge_app.config import Config
 from edge_app.core.liveness import Ask, LivenessRule, draw_turns
 from edge_app.enrolment.capture import Capture, Guide, PoseRule
 from edge_app.enrolment.consent_notice import Notice, notice_for
-from edge_app.enrolment.receipt import receipt_text
+from edge_app.enrolment.receipt import Receipt, receipt_for
 from edge_app.enrolment.station import (
     Agreement,
     EnrolmentLimits,
@@ -60,7 +60,7 @@ class EnrolmentResult:
     """receipt: the person's paper with the revocation code; shown once, kept nowhere."""
 
     person_id: str
-    receipt: str
+    receipt: Receipt
     report: EnrolmentReport
 
 
@@ -151,7 +151,7 @@ def enrol_person(
     )
     result = EnrolmentResult(
         enrolled.enrolment.person_id,
-        receipt_text(enrolled, notice, leave_command=_leave_command(keeping)),
+        receipt_for(enrolled, notice, leave_command=_leave_command(keeping)),
         replace(enrolled.report, refused=captured.refused),
     )
     hand_over(result)

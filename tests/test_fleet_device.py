@@ -14,7 +14,8 @@ from edge_app.adapters.durable import write_durably
 from edge_app.adapters.speech import NullSpeaker
 from edge_app.app import Home
 from edge_app.config import make_config
-from edge_app.device import LEASE_OVER, Device, Outputs
+from edge_app.core.present import phrases
+from edge_app.device import Device, Outputs
 from edge_app.errors import GalleryError, StorageError
 from edge_app.records import Frame
 from tests.fleets import CLOCK, CONFIG, Fleet, code_of, person, served
@@ -77,7 +78,7 @@ def test_without_word_from_the_fleet_nobody_is_matched_and_the_wearer_is_told(
     running = device(gate, Camera(3), screen)
     assert not running._lease_holds(CLOCK.now())
     running.run()
-    assert screen.views[-1].status == LEASE_OVER
+    assert screen.views[-1].status == phrases("en").gallery_too_old
     # Without its lease at all, a fleet's gallery is not used either.
     (gate.folder / "fleet" / "lease").unlink()
     assert not device(gate, Camera(0))._lease_holds(CLOCK.now())

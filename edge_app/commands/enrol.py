@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from threading import Event
 from typing import Annotated
 
@@ -30,7 +31,10 @@ from edge_app.enrol import (
     enrol_person,
 )
 from edge_app.enrolment.poses import Facing
+from edge_app.enrolment.receipt import receipt_text
+from edge_app.enrolment.receipt_file import receipt_json, require_writable, write_receipt
 from edge_app.enrolment.station import FleetKeeping
+from edge_app.enrolment.words import Hint, StationWords, station_words
 from edge_app.errors import EnrolmentError
 from edge_app.records import LawfulBasis, Purpose
 
@@ -43,7 +47,19 @@ Representative = Annotated[
         "--representative", help="A legal representative consents; purpose care only.", metavar=""
     ),
 ]
-Language = Annotated[str, typer.Option(help="Of the consent notice.")]
+Language = Annotated[
+    str | None,
+    typer.Option(help="Of notice, hints and receipt: en, de or fr.  [default: the display's]"),
+]
+ReceiptFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--receipt",
+        help="Write the receipt there too, as .pdf, .html or .txt, to print or to hand over. It "
+        "holds the code: delete it afterwards.",
+        metavar="FILE",
+    ),
+]
 
 
 def enrol(
@@ -62,7 +78,8 @@ def enrol(
         ),
     ] = False,
     representative: Representative = False,
-    language: Language = "en",
+    language: Language = None,
+    receipt: ReceiptFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Enrol one person, who is present and agrees.
@@ -80,6 +97,7 @@ def enrol(
         demo=demo,
         representative=representative,
         language=language,
+        receipt=receipt,
         as_json=as_json,
     )
     if not as_json:
@@ -95,7 +113,8 @@ def enrol_with(
     source: list[str] | None,
     demo: bool,
     representative: bool,
-    language: str,
+    language: str | None,
+    receipt: Path | None,
     as_json: bool,
     keeping: FleetKeeping | None = None,
 ) -> EnrolmentResult:
@@ -105,14 +124,20 @@ def enrol_with(
     basis = LawfulBasis.LEGAL_REPRESENTATIVE if representative else LawfulBasis.EXPLICIT_CONSENT
     applicant = Applicant(name, relation, purpose, basis)
     check_applicant(config, applicant)
+    if receipt is not None:
+        require_writable(receipt, name)
+    language = language or config.hud.language
+    words = station_words(language)
     fleet = "" if keeping is None else keeping.fleet
     notice = consent_notice(config, purpose, language, fleet)
     if not demo:
-        _require_agreement(notice.text)
+        _require_agreement(notice.text, words)
     with progress_bar(quiet=as_json) as progress:
 
         def hand_over(result: EnrolmentResult) -> None:
             progress.stop()
+            if receipt is not None:
+                write_receipt(result.receipt, receipt)
             _print_enrolment(result, as_json=as_json)
 
         return enrol_person(
@@ -122,7 +147,7 @@ def enrol_with(
             notice,
             sources=specs,
             demo=demo,
-            guide=ConsoleGuide(progress),
+            guide=ConsoleGuide(progress, words),
             clock=session.clock,
             stop=Event(),
             hand_over=hand_over,
@@ -137,23 +162,14 @@ def _print_enrolment(result: EnrolmentResult, *, as_json: bool) -> None:
             {
                 "person_id": result.person_id,
                 "report": asdict(result.report),
-                "receipt": result.receipt,
+                "receipt": receipt_json(result.receipt),
             }
         )
     else:
-        out.print(result.receipt, markup=False, soft_wrap=True)
+        out.print(receipt_text(result.receipt), markup=False, soft_wrap=True)
         for line in result.report.lines():
             out.print(f"- {line}", markup=False)
     sys.stdout.flush()  # nobody is stored whose receipt stays in a buffer
-
-
-_ASKS: dict[Ask | Facing, str] = {
-    Ask.STRAIGHT: "Look straight at the camera",
-    Ask.LEFT: "Turn your head to your left",
-    Ask.RIGHT: "Turn your head to your right",
-    Ask.UP: "Look up",
-    Facing.DOWN: "Look down",
-}
 
 
 class ConsoleGuide:
@@ -163,17 +179,19 @@ class ConsoleGuide:
     each is a line.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, words: StationWords) -> None:
         self._progress = progress
+        self._words = words
         self._task = progress.add_task("looking for good frames", total=None)
         self._asked = ""
         self._hinted = ""
 
     def ask(self, ask: Ask | Facing) -> None:
-        self._asked, self._hinted = _ASKS[ask], ""
+        self._asked, self._hinted = self._words.asks[ask], ""
         self._say(self._asked)
 
-    def hint(self, text: str) -> None:
+    def hint(self, hint: Hint) -> None:
+        text = self._words.hints[hint]
         if text != self._hinted:
             self._hinted = text
             self._say(text)
@@ -188,14 +206,15 @@ class ConsoleGuide:
         self._progress.update(self._task, description=self._asked + beside)
 
 
-def _require_agreement(notice: str) -> None:
+def _require_agreement(notice: str, words: StationWords) -> None:
     if not in_a_terminal():
         raise EnrolmentError(
             "consent is given by the person, who is present; run this in a terminal"
         )
     out.print(notice, markup=False, soft_wrap=True)
     try:
-        agreed = typer.prompt('If you agree, type "yes"').strip().lower() == "yes"
+        answer = typer.prompt(words.agree.format(yes=words.yes))
+        agreed = answer.strip().lower() == words.yes
     except typer.Abort:  # Ctrl-C and the end of the input are answers too
         agreed = False
     if not agreed:

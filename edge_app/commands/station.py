@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,17 @@ from edge_app.commands.enrol import (
     AgreedPurpose,
     Language,
     Name,
+    ReceiptFile,
     Relation,
     Representative,
     enrol_with,
 )
+from edge_app.enrolment.receipt_file import receipt_from_json, write_receipt
+from edge_app.errors import EnrolmentError
 from edge_app.publisher.service import note_revocation
 from edge_app.station import introduce_station, keeping
+
+MAX_RECEIPT_BYTES = 2**20
 
 app = typer.Typer(
     help=(
@@ -49,7 +55,8 @@ def enrol(
     relation: Relation = "",
     source: Source = None,
     representative: Representative = False,
-    language: Language = "en",
+    language: Language = None,
+    receipt: ReceiptFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Enrol one person, who is present and agrees, for the operator's fleet.
@@ -67,9 +74,39 @@ def enrol(
         demo=False,
         representative=representative,
         language=language,
+        receipt=receipt,
         as_json=as_json,
         keeping=keeping(fleet, purpose, inbox=to),
     )
+
+
+@app.command(name="receipt")
+def convert(
+    to: Annotated[Path, typer.Argument(help="A new file: .pdf, .html or .txt.", metavar="TO")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="What `station enrol --json` printed.", metavar="FILE"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a receipt in another form, for a kiosk that prints on its own.
+
+    Reads what `station enrol --json` printed, from --from or from standard input. A station keeps
+    no receipts, and a code that was lost cannot be told again.
+    """
+    data = sys.stdin.buffer.read(MAX_RECEIPT_BYTES) if source is None else _content(source)
+    write_receipt(receipt_from_json(data), to)
+    if as_json:
+        print_json({"file": to})
+    else:
+        out.print(f"Written to {to}. It holds the code: delete it when it is handed over.")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EnrolmentError(f"cannot read {path}: {error.strerror}; name another file") from error
 
 
 @app.command()

@@ -49,6 +49,8 @@ class Phrases:
     probably_mark: str
     more: str
     nobody: str
+    camera_lost: str
+    gallery_too_old: str
 
 
 _LANGUAGES: Final = {
@@ -62,6 +64,34 @@ _LANGUAGES: Final = {
         probably_mark="probably",
         more="+{count} more",
         nobody="nobody recognised",
+        camera_lost="camera lost",
+        gallery_too_old="gallery too old, go online",
+    ),
+    "de": Phrases(
+        directions={
+            Direction.LEFT: "links",
+            Direction.AHEAD: "vor Ihnen",
+            Direction.RIGHT: "rechts",
+        },
+        probably="Wahrscheinlich {name}",
+        probably_mark="wohl",
+        more="+{count} weitere",
+        nobody="niemand erkannt",
+        camera_lost="Kamera fehlt",
+        gallery_too_old="Galerie zu alt, bitte ins Netz",
+    ),
+    "fr": Phrases(
+        directions={
+            Direction.LEFT: "à gauche",
+            Direction.AHEAD: "devant vous",
+            Direction.RIGHT: "à droite",
+        },
+        probably="Probablement {name}",
+        probably_mark="sans doute",
+        more="+{count} autres",
+        nobody="personne de reconnu",
+        camera_lost="caméra perdue",
+        gallery_too_old="galerie trop ancienne, allez en ligne",
     ),
 }
 

@@ -25,6 +25,7 @@ from edge_app.core.liveness import (
 from edge_app.core.quality import QualityLimits
 from edge_app.core.scan import Region
 from edge_app.enrolment.poses import Facing, facings
+from edge_app.enrolment.words import Hint
 from edge_app.errors import EnrolmentError
 from edge_app.pipeline import Pipeline
 from edge_app.ports import FrameSource
@@ -39,14 +40,13 @@ from edge_app.records import (
     Rejection,
 )
 
-LOOK_HERE = "look towards the camera"
 _HINTS = {
-    Rejection.TOO_SMALL: "come closer",
-    Rejection.BLURRED: "hold still, in even light",
-    Rejection.EXTREME_POSE: "not quite so far",
-    Rejection.TOO_DARK: "more light on the face, please",
-    Rejection.TOO_BRIGHT: "less light on the face, please",
-    Rejection.OCCLUDED: "uncover eyes, mouth and chin",
+    Rejection.TOO_SMALL: Hint.COME_CLOSER,
+    Rejection.BLURRED: Hint.HOLD_STILL,
+    Rejection.EXTREME_POSE: Hint.NOT_SO_FAR,
+    Rejection.TOO_DARK: Hint.MORE_LIGHT,
+    Rejection.TOO_BRIGHT: Hint.LESS_LIGHT,
+    Rejection.OCCLUDED: Hint.UNCOVER,
 }
 
 _BACKGROUND_SHARE = 0.4
@@ -76,7 +76,7 @@ class Guide(Protocol):
 
     def ask(self, ask: Ask | Facing) -> None: ...
 
-    def hint(self, text: str) -> None: ...
+    def hint(self, hint: Hint) -> None: ...
 
     def progress(self, done: int, total: int) -> None: ...
 
@@ -201,7 +201,7 @@ class Capture:
     def _follow(self, frame: Frame, challenge: Challenge, rule: LivenessRule) -> Challenge:
         faces = self._faces(frame)
         if len(faces) != 1:
-            self._guide.hint("one person only, please" if faces else LOOK_HERE)
+            self._guide.hint(Hint.ONE_PERSON if faces else Hint.LOOK_HERE)
             return interrupted(challenge, frame.time_s, rule)
         mesh = self._look(frame, faces[0])
         return advance(challenge, observe(frame.image_bgr, mesh), frame.time_s, rule)
@@ -211,7 +211,7 @@ class Capture:
         face, mesh = self._reader.aligned(frame.image_bgr, detection)
         fault = self._keep_if_good(frame, face, mesh)
         if fault is not None:
-            self._guide.hint(_HINTS.get(fault, LOOK_HERE))
+            self._guide.hint(_HINTS.get(fault, Hint.LOOK_HERE))
         return mesh
 
     def _faces(self, frame: Frame) -> list[Detection]:
@@ -247,5 +247,5 @@ class Capture:
         reason, _ = self._rejections.most_common(1)[0]
         raise EnrolmentError(
             f"no picture was good enough to enrol from, mostly {reason.replace('_', ' ')}: "
-            f"{_HINTS.get(reason, LOOK_HERE)}; nothing was stored"
+            f"{_HINTS.get(reason, Hint.LOOK_HERE)}; nothing was stored"
         )

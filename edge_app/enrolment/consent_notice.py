@@ -15,16 +15,31 @@ from typing import Final
 from edge_app.errors import EnrolmentError
 from edge_app.records import Controller, PrivacyNotice, Purpose
 
-NOTICE_VERSION: Final = 2
+NOTICE_VERSION: Final = 3
 """Raised with every change of wording, so that a notice id names one text for ever."""
 
-_KEPT_HERE: Final = {"en": "All of it is encrypted, and stays on this device."}
+_KEPT_HERE: Final = {
+    "en": "All of it is encrypted, and stays on this device.",
+    "de": "Alles ist verschlüsselt und bleibt auf diesem Gerät.",
+    "fr": "Tout est chiffré et reste sur cet appareil.",
+}
 _KEPT_BY_A_FLEET: Final = {
     "en": (
         "All of it is encrypted. $controller_name keeps it, and sends it to every device of the "
         'fleet "$fleet". To leave them all, present your code to $controller_name: the next '
         "gallery that is sent leaves you out. A device that you present it to forgets you at once."
-    )
+    ),
+    "de": (
+        "Alles ist verschlüsselt. $controller_name bewahrt es auf und schickt es an jedes Gerät "
+        'der Gruppe "$fleet". Um sie alle zu verlassen, zeigen Sie $controller_name Ihren Code: '
+        "in der nächsten Galerie, die verschickt wird, fehlen Sie. Ein Gerät, dem Sie ihn zeigen, "
+        "vergisst Sie sofort."
+    ),
+    "fr": (
+        "Tout est chiffré. $controller_name le garde et l'envoie à chaque appareil du groupe "
+        '"$fleet". Pour les quitter tous, présentez votre code à $controller_name : la prochaine '
+        "galerie envoyée est sans vous. Un appareil à qui vous le présentez vous oublie aussitôt."
+    ),
 }
 
 _FOLDER: Final = files("edge_app.enrolment") / "notices"

@@ -1,70 +1,251 @@
-"""What the person takes home: what was agreed, their rights, and the code to leave with."""
+"""What the person takes home: what was agreed, their rights, and the code to leave with.
+
+The content is put together once; `receipt_page.py` and `receipt_pdf.py` show it in other forms. A
+receipt holds the revocation code: it is shown once, and nobody keeps a copy.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 from edge_app.core.revocation import spoken_code
 from edge_app.enrolment.consent_notice import Notice
 from edge_app.enrolment.station import Enrolled
-from edge_app.records import ConsentRecord, LawfulBasis
+from edge_app.records import ConsentRecord, LawfulBasis, Purpose
 
-_BASES = {
-    LawfulBasis.EXPLICIT_CONSENT: "your explicit consent",
-    LawfulBasis.LEGAL_REPRESENTATIVE: "the consent of your legal representative",
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One receipt, in one language.
+
+    facts:         (label, value), in order.
+    code:          the revocation code in groups of four.
+    leaving:       what the code does, in sentences.
+    leave_command: what to type on the device to leave.
+    notice:        the notice as it was shown and hashed.
+    """
+
+    language: str
+    title: str
+    facts: tuple[tuple[str, str], ...] = field(repr=False)
+    code_title: str
+    code: str = field(repr=False)
+    leaving: str
+    leave_label: str
+    leave_command: str
+    rights_title: str
+    rights: str
+    notice_title: str
+    notice: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """One language. Labels are those of `_facts`, in its order."""
+
+    title: str
+    labels: tuple[str, ...]
+    purposes: Mapping[Purpose, str]
+    bases: Mapping[LawfulBasis, str]
+    demo: tuple[str, str]
+    code_title: str
+    leaving: str
+    leave_label: str
+    rights_title: str
+    rights: str
+    notice_title: str
+
+
+_WORDS: Final[Mapping[str, _Words]] = {
+    "en": _Words(
+        title="Receipt of consent",
+        labels=(
+            "Name",
+            "Purpose",
+            "Given on",
+            "Holds until",
+            "Erased by",
+            "Basis",
+            "Stored",
+            "Where",
+            "Answers for it",
+            "Record",
+            "Notice",
+        ),
+        purposes={
+            Purpose.ASSIST: "assist",
+            Purpose.ENTRY: "entry",
+            Purpose.CARE: "care",
+            Purpose.SELF_EXCLUSION: "self-exclusion",
+        },
+        bases={
+            LawfulBasis.EXPLICIT_CONSENT: "your explicit consent",
+            LawfulBasis.LEGAL_REPRESENTATIVE: "the consent of your legal representative",
+        },
+        demo=("Demo", "made from pictures, compared with replayed pictures only"),
+        code_title="Your revocation code, shown this once",
+        leaving=(
+            "Whoever presents this code leaves at once and for ever, without giving a reason and "
+            "without anybody's approval. Keep it in a safe place. Nobody can tell it to you again."
+        ),
+        leave_label="On the device",
+        rights_title="Your rights",
+        rights=(
+            "You may see what is stored of you, get a copy of it, have it corrected, leave at any "
+            "time, and complain to your data protection authority."
+        ),
+        notice_title="What you agreed to",
+    ),
+    "de": _Words(
+        title="Beleg über die Einwilligung",
+        labels=(
+            "Name",
+            "Zweck",
+            "Erteilt am",
+            "Gilt bis",
+            "Gelöscht bis",
+            "Grundlage",
+            "Gespeichert",
+            "Wo",
+            "Verantwortlich",
+            "Nachweis",
+            "Hinweis",
+        ),
+        purposes={
+            Purpose.ASSIST: "Hilfe beim Erkennen",
+            Purpose.ENTRY: "Eingang",
+            Purpose.CARE: "Pflege",
+            Purpose.SELF_EXCLUSION: "Selbstsperre",
+        },
+        bases={
+            LawfulBasis.EXPLICIT_CONSENT: "Ihre ausdrückliche Einwilligung",
+            LawfulBasis.LEGAL_REPRESENTATIVE: "die Einwilligung Ihrer gesetzlichen Vertretung",
+        },
+        demo=("Probe", "aus Bildern gemacht, wird nur mit abgespielten Bildern verglichen"),
+        code_title="Ihr Code zum Gehen, nur dieses eine Mal gezeigt",
+        leaving=(
+            "Wer diesen Code vorzeigt, wird sofort und für immer gelöscht, ohne einen Grund zu "
+            "nennen und ohne dass jemand zustimmen muss. Bewahren Sie ihn gut auf. Niemand kann "
+            "ihn Ihnen noch einmal sagen."
+        ),
+        leave_label="Am Gerät",
+        rights_title="Ihre Rechte",
+        rights=(
+            "Sie dürfen sehen, was von Ihnen gespeichert ist, eine Kopie bekommen, es berichtigen "
+            "lassen, jederzeit gehen und sich bei Ihrer Datenschutzbehörde beschweren."
+        ),
+        notice_title="Worin Sie eingewilligt haben",
+    ),
+    "fr": _Words(
+        title="Reçu de votre accord",
+        labels=(
+            "Nom",
+            "But",
+            "Donné le",
+            "Valable jusqu'au",
+            "Effacé le",
+            "Fondement",
+            "Gardé",
+            "Où",
+            "Responsable",
+            "Enregistrement",
+            "Notice",
+        ),
+        purposes={
+            Purpose.ASSIST: "aide à reconnaître",
+            Purpose.ENTRY: "entrée",
+            Purpose.CARE: "soins",
+            Purpose.SELF_EXCLUSION: "auto-exclusion",
+        },
+        bases={
+            LawfulBasis.EXPLICIT_CONSENT: "votre accord exprès",
+            LawfulBasis.LEGAL_REPRESENTATIVE: "l'accord de la personne qui vous représente",
+        },
+        demo=("Essai", "fait à partir d'images, comparé seulement à des images rejouées"),
+        code_title="Votre code pour partir, montré cette seule fois",
+        leaving=(
+            "Qui présente ce code est effacé aussitôt et pour toujours, sans donner de raison et "
+            "sans l'accord de personne. Gardez-le en lieu sûr. Personne ne peut vous le redire."
+        ),
+        leave_label="Sur l'appareil",
+        rights_title="Vos droits",
+        rights=(
+            "Vous pouvez voir ce qui est gardé de vous, en recevoir une copie, le faire corriger, "
+            "partir à tout moment, et vous plaindre à l'autorité de protection des données."
+        ),
+        notice_title="Ce que vous avez accepté",
+    ),
 }
 
 
-def receipt_text(enrolled: Enrolled, notice: Notice, *, leave_command: str) -> str:
-    """The receipt as plain text. It holds the revocation code: show it once and keep no copy.
+def receipt_for(enrolled: Enrolled, notice: Notice, *, leave_command: str) -> Receipt:
+    """The receipt, in the notice's language.
 
-    leave_command: what to type on the device to leave, with CODE in place of the code.
+    leave_command: what to type on the device to leave.
     """
-    person = enrolled.enrolment
-    record = person.consent.record
+    person, words = enrolled.enrolment, _WORDS[notice.privacy_notice.language]
+    return Receipt(
+        language=notice.privacy_notice.language,
+        title=words.title,
+        facts=_facts(person.name, person.consent.record, words),
+        code_title=words.code_title,
+        code=spoken_code(enrolled.revocation_code),
+        leaving=words.leaving,
+        leave_label=words.leave_label,
+        leave_command=leave_command,
+        rights_title=words.rights_title,
+        rights=words.rights,
+        notice_title=words.notice_title,
+        notice=notice.text,
+    )
+
+
+def receipt_text(receipt: Receipt) -> str:
+    """The receipt for a terminal."""
+    width = max(len(label) for label, _ in receipt.facts) + 2
     return "\n".join(
         (
-            "RECEIPT OF CONSENT",
+            receipt.title.upper(),
             "",
-            *_facts(person.name, record),
+            *(f"{label + ':':<{width}}{value}" for label, value in receipt.facts),
             "",
-            "YOUR REVOCATION CODE, SHOWN THIS ONCE",
+            receipt.code_title.upper(),
             "",
-            f"    {spoken_code(enrolled.revocation_code)}",
+            f"    {receipt.code}",
             "",
-            "Whoever presents this code leaves at once and for ever, without giving a reason and",
-            "without anybody's approval. Keep it in a safe place. Nobody can tell it to you again.",
-            f"On the device:  {leave_command}",
+            receipt.leaving,
+            f"{receipt.leave_label}:  {receipt.leave_command}",
             "",
-            "YOUR RIGHTS",
+            receipt.rights_title.upper(),
             "",
-            "You may see what is stored of you, get a copy of it, have it corrected, leave at any",
-            "time, and complain to your data protection authority.",
+            receipt.rights,
             "",
-            "WHAT YOU AGREED TO",
+            receipt.notice_title.upper(),
             "",
-            notice.text.rstrip(),
+            receipt.notice.rstrip(),
             "",
         )
     )
 
 
-def _facts(name: str, record: ConsentRecord) -> list[str]:
+def _facts(name: str, record: ConsentRecord, words: _Words) -> tuple[tuple[str, str], ...]:
     ends = record.event_time + timedelta(seconds=record.validity_duration_s)
     erased = record.event_time + timedelta(seconds=record.retention_s)
-    facts = {
-        "Name": name,
-        "Purpose": record.purpose.value.replace("_", " "),
-        "Given on": f"{record.event_time:%Y-%m-%d %H:%M} UTC",
-        "Holds until": f"{ends:%Y-%m-%d %H:%M} UTC",
-        "Erased by": f"{erased:%Y-%m-%d %H:%M} UTC",
-        "Basis": _BASES[record.lawful_basis],
-        "Stored": f"{', '.join(record.pii_information)} ({len(record.template_ids)})",
-        "Where": ", ".join(record.storage_locations),
-        "Answers for it": "; ".join(f"{c.name}, {c.contact}" for c in record.pii_controllers),
-        "Record": record.record_id,
-        "Notice": f"{record.privacy_notice.notice_id} ({record.privacy_notice.language})",
-    }
-    if record.demo:
-        facts["Demo"] = "made from pictures, compared with replayed pictures only"
-    return [f"{label + ':':<16}{value}" for label, value in facts.items()]
+    values = (
+        name,
+        words.purposes[record.purpose],
+        f"{record.event_time:%Y-%m-%d %H:%M} UTC",
+        f"{ends:%Y-%m-%d %H:%M} UTC",
+        f"{erased:%Y-%m-%d %H:%M} UTC",
+        words.bases[record.lawful_basis],
+        f"{', '.join(record.pii_information)} ({len(record.template_ids)})",
+        ", ".join(record.storage_locations),
+        "; ".join(f"{c.name}, {c.contact}" for c in record.pii_controllers),
+        record.record_id,
+        f"{record.privacy_notice.notice_id} ({record.privacy_notice.language})",
+    )
+    facts = tuple(zip(words.labels, values, strict=True))
+    return (*facts, words.demo) if record.demo else facts

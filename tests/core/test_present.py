@@ -121,7 +121,7 @@ def test_several_people_are_several_sentences() -> None:
 
 @pytest.mark.parametrize("language", ["", "xx", "EN"])
 def test_an_unknown_language_names_those_that_are_known(language: str) -> None:
-    with pytest.raises(ConfigError, match="choose one of: en"):
+    with pytest.raises(ConfigError, match="choose one of: de, en, fr"):
         phrases(language)
     with pytest.raises(ConfigError):
         spoken_text((), language)

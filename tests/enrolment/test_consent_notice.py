@@ -1,12 +1,21 @@
 import hashlib
+import re
 from dataclasses import replace
 
 import pytest
 
+from edge_app.core.liveness import Ask
+from edge_app.core.present import phrases
 from edge_app.enrolment.consent_notice import Notice, languages, notice_for
+from edge_app.enrolment.poses import Facing
+from edge_app.enrolment.words import Hint, station_words
 from edge_app.errors import EnrolmentError
 from edge_app.records import Purpose
 from tests.people import CONTROLLER
+from tests.support import ROOT
+
+FOLDER = ROOT / "edge_app" / "enrolment" / "notices"
+PLACEHOLDER = re.compile(r"\$\w+")
 
 
 def notice(
@@ -39,13 +48,36 @@ def test_every_purpose_has_a_notice_in_every_language(purpose: Purpose, language
     assert "$" not in text
 
 
+KEPT = {
+    "en": ("stays on this device", "every device"),
+    "de": ("bleibt auf diesem Gerät", "jedes Gerät"),
+    "fr": ("reste sur cet appareil", "chaque appareil"),
+}
+
+
+def shape(shown: Notice) -> list[tuple[bool, bool]]:
+    """Which blocks are headings, and which begin with a bold question."""
+    blocks = shown.text.split("\n\n")
+    return [(block.startswith("# "), block.startswith("**")) for block in blocks]
+
+
+@ALL
+def test_every_language_says_the_same_things(purpose: Purpose, language: str) -> None:
+    """The same headings in the same order, and the same values filled in."""
+    assert shape(notice(purpose, language)) == shape(notice(purpose))
+    source = (FOLDER / language / f"{purpose.value}.md").read_text()
+    english = (FOLDER / "en" / f"{purpose.value}.md").read_text()
+    assert set(PLACEHOLDER.findall(source)) == set(PLACEHOLDER.findall(english))
+
+
 @ALL
 def test_a_notice_says_truly_where_the_data_go(purpose: Purpose, language: str) -> None:
     here, fleet = notice(purpose, language), notice(purpose, language, fleet="harbour")
-    assert "stays on this device" in here.text
-    assert "stays on this device" not in fleet.text
+    stays, everywhere = KEPT[language]
+    assert stays in here.text
+    assert stays not in fleet.text
     assert '"harbour"' in fleet.text
-    assert "every device" in fleet.text
+    assert everywhere in fleet.text
     assert "$" not in fleet.text
     assert here.privacy_notice.text_sha256 != fleet.privacy_notice.text_sha256
 
@@ -67,8 +99,12 @@ def test_purposes_have_different_texts() -> None:
     assert len({notice(purpose).text for purpose in Purpose}) == len(Purpose)
 
 
-def test_english_is_there() -> None:
-    assert "en" in languages()
+def test_notices_station_and_display_speak_the_same_languages() -> None:
+    assert languages() == ("de", "en", "fr")
+    for language in languages():
+        assert phrases(language)
+        assert set(station_words(language).hints) == set(Hint)
+        assert set(station_words(language).asks) == {*Ask, Facing.DOWN}
 
 
 @pytest.mark.parametrize("language", ["", "xx", ".", "..", "en/../en", "/etc"])
