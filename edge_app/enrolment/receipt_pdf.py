@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from fontTools.ttLib import TTFont
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 from fpdf.fonts import TTFFont
@@ -36,8 +37,8 @@ def require_printable(text: str) -> None:
             "no font here can print this name; install fonts-dejavu-core, or write the receipt as "
             ".html"
         )
-    pdf = _embedding()
-    missing = [char for char in text if not char.isspace() and ord(char) not in _glyphs(pdf)]
+    glyphs = _glyphs()
+    missing = [char for char in text if not char.isspace() and ord(char) not in glyphs]
     if missing:
         raise EnrolmentError(
             "the font here lacks letters of this name, and would print boxes; write the receipt "
@@ -74,7 +75,11 @@ def receipt_pdf(receipt: Receipt) -> bytes:
     _heading(pdf, font, receipt.notice_title, size_pt=13)
     for block in receipt.notice.strip().split("\n\n"):
         _paragraph(pdf, font, " ".join(block.split()).removeprefix("# "))
-    return bytes(pdf.output())
+    content = bytes(pdf.output())
+    for used in pdf.fonts.values():
+        if isinstance(used, TTFFont):
+            used.ttfont.close()  # fpdf2 leaves the file open
+    return content
 
 
 def _is_western(text: str) -> bool:
@@ -93,9 +98,10 @@ def _embedding() -> FPDF:
     return pdf
 
 
-def _glyphs(pdf: FPDF) -> frozenset[int]:
-    font = pdf.fonts[_EMBEDDED.lower()]
-    return frozenset(font.cmap) if isinstance(font, TTFFont) else frozenset()
+def _glyphs() -> frozenset[int]:
+    """The characters that the regular font has."""
+    with TTFont(_REGULAR) as font:
+        return frozenset(font.getBestCmap())
 
 
 def _heading(pdf: FPDF, font: str, text: str, *, size_pt: int) -> None:
