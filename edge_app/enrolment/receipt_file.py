@@ -11,11 +11,18 @@ from typing import Final
 from edge_app.adapters.durable import write_new
 from edge_app.enrolment.receipt import Receipt, receipt_text
 from edge_app.enrolment.receipt_page import receipt_page
-from edge_app.enrolment.receipt_pdf import receipt_pdf, require_printable
 from edge_app.errors import EnrolmentError
 
+
+def _pdf(receipt: Receipt) -> bytes:
+    # 20 MB of memory that only whoever prints shall pay for.
+    from edge_app.enrolment.receipt_pdf import receipt_pdf  # noqa: PLC0415 - see above
+
+    return receipt_pdf(receipt)
+
+
 _FORMS: Final[Mapping[str, Callable[[Receipt], bytes]]] = {
-    ".pdf": receipt_pdf,
+    ".pdf": _pdf,
     ".html": lambda receipt: receipt_page(receipt).encode(),
     ".txt": lambda receipt: receipt_text(receipt).encode(),
 }
@@ -34,6 +41,8 @@ def require_writable(path: Path, name: str) -> None:
     if path.exists():
         raise EnrolmentError(f"{path} exists, and may be somebody's receipt; name another file")
     if path.suffix == ".pdf":
+        from edge_app.enrolment.receipt_pdf import require_printable  # noqa: PLC0415 - as `_pdf`
+
         require_printable(name)
 
 
