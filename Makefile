@@ -53,7 +53,7 @@ fuzz: ## fuzz every parser of what comes from outside (N=1000 runs each; in earn
 	@deploy/setup.sh dev
 	@deploy/fuzz.sh $(N)
 
-kill-install: ## kill the installation of a gallery at every call into the system (N=1000 kills)
+kill-install: ## kill the installation of a gallery at every system call, and fill its disk (N=1000 kills)
 	@deploy/setup.sh dev
 	$(PY) -m tests.attacks.killing $(N)
 

@@ -1,102 +1,152 @@
-"""Kills the installation of a generation at every call into the system, one after the other.
+"""Kills the installation of a generation before every system call of it, one after the other;
+then lets the disk be full from each writing call on.
 
-    python -m tests.attacks.killing KILLS
+    python -m tests.attacks.killing KILLS [FULL_DISKS]
 
-After each kill, the device must start with the old or the new gallery, whole, and whoever left
+After each kill the device must start with the old or the new gallery, whole, and whoever left
 must not be in either once it was ever told; the next sync must finish.
 """
 
 from __future__ import annotations
 
-import os
+import itertools
+import logging
 import shutil
-import signal
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from edge_app.app import Home
+from edge_app.errors import EdgeAppError
+from tests.attacks.tracing import FAULTS_WORK, run, run_on_full_disk
 from tests.fleets import CONFIG, Fleet, names, person, served
 
 OLD, NEW = {"Name 1", "Name 2"}, {"Name 2", "Name 3"}
-_SYSTEM = {"posix", "_io"}
-"""Modules whose functions call the system: files, folders, locks."""
+BETWEEN = OLD - {"Name 1"}
+"""Who left is barred from the moment it is known, before the new gallery is there."""
 
 
-def campaign(kills: int, folder: Path) -> Counter[str]:
-    """What was found after each kill: "old" or "new". Raises AssertionError at anything else."""
-    fleet, gate = prepare(folder)
-    kept = folder / "kept"
-    shutil.copytree(gate.folder, kept)
-    found: Counter[str] = Counter()
-    with served(fleet.operator.repository) as url:
-        calls = install(fleet, gate, url, kill_at=None)
-        assert names(CONFIG, gate) == NEW
-        for number in range(kills):
-            shutil.rmtree(gate.folder)
-            shutil.copytree(kept, gate.folder)
-            install(fleet, gate, url, kill_at=1 + number * calls // kills % calls)
-            seen = names(CONFIG, gate)
-            # Who left is barred from the moment it is known, before the new gallery is there.
-            assert seen in (OLD, NEW, OLD - {"Name 1"}), seen
-            found["new" if seen == NEW else "old"] += 1
-            fleet.sync(gate, url)
-            assert names(CONFIG, gate) == NEW
-            if sys.stderr.isatty():
-                print(f"\r{number + 1} of {kills} kills", end="", file=sys.stderr)
-    return found
-
-
-def prepare(folder: Path) -> tuple[Fleet, Home]:
+@dataclass(frozen=True, slots=True)
+class Device:
     """A device with one generation, and a repository with the next: one left, one came."""
-    fleet = Fleet(folder)
-    gate = fleet.device("gate")
-    fleet.enrol([person(1), person(2)])
-    fleet.publish()
-    with served(fleet.operator.repository) as url:
-        fleet.sync(gate, url)
-    fleet.leave(1)
-    fleet.enrol([person(3)])
-    fleet.publish()
-    return fleet, gate
+
+    fleet: Fleet
+    home: Home
+    kept: Path
+
+    @classmethod
+    def prepare(cls, folder: Path) -> Device:
+        fleet = Fleet(folder)
+        home = fleet.device("gate")
+        fleet.enrol([person(1), person(2)])
+        fleet.publish()
+        with served(fleet.operator.repository) as url:
+            fleet.sync(home, url)
+        fleet.leave(1)
+        fleet.enrol([person(3)])
+        fleet.publish()
+        kept = folder / "kept"
+        shutil.copytree(home.folder, kept)
+        return cls(fleet, home, kept)
+
+    def reset(self) -> None:
+        shutil.rmtree(self.home.folder)
+        shutil.copytree(self.kept, self.home.folder)
+
+    def names(self) -> set[str]:
+        return names(CONFIG, self.home)
+
+    def finish(self, url: str) -> None:
+        """The next look at the repository brings the new generation."""
+        self.fleet.sync(self.home, url)
+        assert self.names() == NEW, self.names()
 
 
-def install(fleet: Fleet, gate: Home, url: str, *, kill_at: int | None) -> int:
-    """Sync in a child that dies at its `kill_at`th call into the system.
+def kills(count: int, folder: Path) -> tuple[int, Counter[str]]:
+    """(system calls of an installation, what was found after each kill: "old" or "new").
 
-    Returns how many calls there were, if it lived.
+    The kills are spread evenly; as many of them as there are calls hit each once.
+    Raises AssertionError if anything else was found.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        calls = 0
+    device, found = Device.prepare(folder), Counter[str]()
+    with served(device.fleet.operator.repository) as url:
 
-        def count(_frame: FrameType, event: str, function: Any) -> None:
-            nonlocal calls
-            if event == "c_call" and getattr(function, "__module__", None) in _SYSTEM:
-                calls += 1
-                if calls == kill_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
+        def job() -> None:
+            device.fleet.sync(device.home, url)
 
-        try:
-            sys.setprofile(count)
-            fleet.sync(gate, url)
-            sys.setprofile(None)
-            os.write(writing, str(calls).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return int(said or 0)
+        whole = run(job)
+        assert whole.finished
+        assert device.names() == NEW
+        places = (1 + number * whole.calls // count % whole.calls for number in itertools.count())
+        while found.total() < count:
+            device.reset()
+            if run(job, kill_at=next(places)).finished:
+                continue  # the threads took other turns, and made fewer calls
+            seen = device.names()
+            assert seen in (OLD, NEW, BETWEEN), seen
+            found["new" if seen == NEW else "old"] += 1
+            device.finish(url)
+            _show(f"{found.total()} of {count} kills")
+    return whole.calls, found
+
+
+def full_disks(count: int, folder: Path) -> tuple[int, Counter[str]]:
+    """(writing calls of an installation, what was found after each of at most `count` full disks).
+
+    Every one must be refused in one line, with the old gallery or the new one there, whole.
+    """
+    device, found = Device.prepare(folder), Counter[str]()
+    said = folder / "said"
+
+    with served(device.fleet.operator.repository) as url:
+
+        def job() -> None:
+            try:
+                device.fleet.sync(device.home, url)
+            except EdgeAppError as error:
+                said.write_text(str(error), encoding="utf-8")
+
+        whole = run_on_full_disk(job, device.home.folder)
+        assert whole.finished
+        assert device.names() == NEW
+        for number in range(min(count, whole.calls)):
+            device.reset()
+            said.unlink(missing_ok=True)
+            place = 1 + number * whole.calls // min(count, whole.calls)
+            run_on_full_disk(job, device.home.folder, fail_at=place)
+            assert said.exists(), f"not refused by an error of ours: writing call {place}"
+            message = said.read_text(encoding="utf-8")
+            assert "\n" not in message, message
+            seen = device.names()
+            assert seen in (OLD, BETWEEN, NEW), seen
+            found["new" if seen == NEW else "old"] += 1
+            device.finish(url)
+            _show(f"{found.total()} full disks")
+    return whole.calls, found
+
+
+def _show(progress: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{progress}  ", end="", file=sys.stderr)
+
+
+def _told(calls: int, found: Counter[str]) -> str:
+    return f"of {calls}: {found['old']} old, {found['new']} new, none in between"
+
+
+def main() -> None:
+    logging.getLogger("edge_app").addHandler(logging.NullHandler())
+    counts = [int(text) for text in sys.argv[1:]]
+    with tempfile.TemporaryDirectory() as scratch:
+        calls, found = kills(counts[0], Path(scratch))
+    print(f"{found.total()} kills, system calls {_told(calls, found)}", flush=True)
+    if FAULTS_WORK:
+        with tempfile.TemporaryDirectory() as scratch:
+            calls, found = full_disks(counts[-1], Path(scratch))
+        print(f"{found.total()} full disks, writing calls {_told(calls, found)}")
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        outcome = campaign(int(sys.argv[1]), Path(scratch))
-    print(f"\n{outcome.total()} kills: {outcome['old']} old, {outcome['new']} new, none in between")
+    main()
