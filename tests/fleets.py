@@ -121,6 +121,13 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A device that was killed hangs up."""
+
+
 @contextmanager
 def served(
     folder: Path, handler: type[http.server.BaseHTTPRequestHandler] = _Quiet
@@ -129,8 +136,7 @@ def served(
     make: Any = handler
     if issubclass(handler, http.server.SimpleHTTPRequestHandler):
         make = functools.partial(handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), make) as server:
-        server.daemon_threads = True
+    with _Server(("127.0.0.1", 0), make) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:

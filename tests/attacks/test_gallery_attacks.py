@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.metadata import Metadata, Root
 
+from edge_app.adapters.tuf_fetch import GalleryServer
 from edge_app.app import Home
 from edge_app.config import make_config
 from edge_app.core.keyring import (
@@ -356,19 +358,101 @@ def test_a_clock_ten_years_ahead_ends_every_consent_and_erases_none(
 
 
 def test_every_file_cut_off_and_altered(fleet: Fleet, gate: Home, unchanged: None) -> None:
+    """The whole way, through HTTP, at some places; at every byte below."""
     fleet.enrol([person(3)])
     fleet.leave(4)
     fleet.publish()
-    for file in fleet.operator.read_book().files:
-        path = path_of(fleet.operator.repository / "targets", file)
+    for path in served_files(fleet):
         whole = path.read_bytes()
-        for damaged in (b"", whole[:-1], whole[: len(whole) // 2], whole + b"\0"):
+        for number, damaged in enumerate(damages(whole, max(1, len(whole) // 6))):
             path.write_bytes(damaged)
-            attempt(fleet, gate, f"{file.name} as {len(damaged)} of {len(whole)} bytes")
-        for place in range(0, len(whole), max(1, len(whole) // 20)):
-            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-            attempt(fleet, gate, f"{file.name} at {place}")
+            attempt(fleet, gate, f"{path.name}, damage {number}")
         path.write_bytes(whole)
+
+
+def test_every_byte_of_every_file(
+    fleet: Fleet, gate: Home, unchanged: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off at every byte, and every byte altered: TUF refuses it before anything else reads it.
+
+    The files come from the folder itself: this is about what TUF says, not about HTTP.
+    """
+    fleet.enrol([person(3)])
+    fleet.leave(4)
+    fleet.publish()
+    files = read_from(fleet.operator.repository, monkeypatch)
+    folder, tried = fleet.folder / "apart", 0
+    for path in served_files(fleet):
+        whole = path.read_bytes()
+        key = str(path.relative_to(fleet.operator.repository))
+        server = new_server(fleet, folder)
+        if path.parent.name != "metadata":
+            server.refresh()
+        for damaged in damages(whole, 1):
+            files[key] = damaged
+            if path.parent.name == "metadata":
+                with pytest.raises(GalleryError):
+                    new_server(fleet, folder).refresh()
+            else:
+                with pytest.raises(GalleryError):
+                    server.read(target_name(path), most_bytes=len(whole))
+            tried += 1
+        files[key] = whole
+    assert tried > 10_000
+    server = new_server(fleet, folder)
+    server.refresh()
+    assert decode_manifest(server.read(MANIFEST_NAME, most_bytes=10_000)).generation == 2
+
+
+def served_files(fleet: Fleet) -> list[Path]:
+    """Every file of the generation that is published now, in the order they are fetched in."""
+    repository, book = fleet.operator.repository, fleet.operator.read_book()
+    version = max(int(p.name.split(".")[0]) for p in repository.glob("metadata/*.snapshot.json"))
+    metadata = ["timestamp.json", f"{version}.snapshot.json", f"{version}.targets.json"]
+    return [repository / "metadata" / name for name in metadata] + [
+        path_of(repository / "targets", file) for file in book.files
+    ]
+
+
+def damages(whole: bytes, step: int) -> Iterator[bytes]:
+    """The bytes cut off, and altered, at every `step`th place; and with one more at the end."""
+    for place in range(0, len(whole), step):
+        yield whole[:place]
+        yield whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+    yield whole + b"\0"
+
+
+def read_from(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The repository's files by path, which are fetched from here and not over HTTP from now on."""
+    files = {
+        str(path.relative_to(repository)): path.read_bytes()
+        for path in repository.rglob("*")
+        if path.is_file()
+    }
+
+    def fetch(_self: object, url: str) -> Iterator[bytes]:
+        data = files.get(url.removeprefix("http://folder/"))
+        if data is None:
+            raise DownloadHTTPError(url, 404)
+        yield data
+
+    monkeypatch.setattr("edge_app.adapters.tuf_fetch._DeadlineFetcher._fetch", fetch)
+    return files
+
+
+def new_server(fleet: Fleet, folder: Path) -> GalleryServer:
+    return GalleryServer(
+        "http://folder",
+        folder=folder,
+        root=fleet.root,
+        deadline_s=60.0,
+        monotonic_s=time.monotonic,
+    )
+
+
+def target_name(path: Path) -> str:
+    name = path.name.split(".", 1)[1]
+    return f"shard/{name}" if path.parent.name == "shard" else name
 
 
 def attempt(fleet: Fleet, gate: Home, what: str) -> None:

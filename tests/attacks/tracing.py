@@ -46,7 +46,11 @@ _RAX, _ARGUMENTS, _ORIG_RAX = 10 * 8, (14 * 8, 13 * 8, 12 * 8), 15 * 8
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What became of a job. calls: those it was counted to make; finished: it came to its own end, without an error."""
+    """What became of a job.
+
+    calls:    those that were counted.
+    finished: it came to its own end, without an error.
+    """
 
     calls: int
     finished: bool
