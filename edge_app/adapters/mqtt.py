@@ -76,6 +76,16 @@ class Topics:
         return f"familiar/v1/{self.site}/{self.device}/state/availability"
 
     @property
+    def gallery(self) -> str:
+        """What gallery the device matches with, retained."""
+        return f"familiar/v1/{self.site}/{self.device}/state/gallery"
+
+    @property
+    def health(self) -> str:
+        """How the device is, retained."""
+        return f"familiar/v1/{self.site}/{self.device}/state/health"
+
+    @property
     def client_id(self) -> str:
         """The MQTT client id: one per device, so that a second copy is noticed."""
         return f"familiar-{self.site}-{self.device}"
@@ -184,6 +194,36 @@ def parse_broker_url(url: str) -> BrokerAddress:
     )
 
 
+class _RetainedStates:
+    """The newest payload of each retained topic: set by any thread, sent by the publisher's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._payloads: dict[str, bytes] = {}
+        self._unsent: deque[str] = deque()
+
+    def set(self, topic: str, payload: bytes) -> None:
+        """Have it sent, unless it is what was set last."""
+        with self._lock:
+            if self._payloads.get(topic) != payload:
+                self._payloads[topic] = payload
+                if topic not in self._unsent:
+                    self._unsent.append(topic)
+
+    def begin(self) -> None:
+        """Send all of them once more, in the order in which they first came: a new connection."""
+        with self._lock:
+            self._unsent = deque(self._payloads)
+
+    def next(self) -> tuple[str, bytes] | None:
+        """(topic, payload) to send now; None if there is none."""
+        with self._lock:
+            if not self._unsent:
+                return None
+            topic = self._unsent.popleft()
+            return topic, self._payloads[topic]
+
+
 class MqttPublisher:
     """Empties an outbox towards a broker, in a thread of its own.
 
@@ -221,6 +261,8 @@ class MqttPublisher:
                 will_delay_s=settings.will_delay_s,
             ),
         )
+        self._states = _RetainedStates()
+        self._states.set(topics.availability, ONLINE)
         self._random = SystemRandom()
         self._failures = 0
         self._closing = threading.Event()
@@ -244,6 +286,14 @@ class MqttPublisher:
         """Whether the thread ended by itself, which only a defect can make it do."""
         begun = self._thread.ident is not None
         return begun and not self._thread.is_alive() and not self._closing.is_set()
+
+    def set_state(self, topic: str, payload: bytes) -> None:
+        """Keep this as the topic's retained state, from now on and after every reconnect.
+
+        From any thread, at any time; a state that is set again unchanged is not sent again.
+        States hold no personal data.
+        """
+        self._states.set(topic, payload)
 
     def start(self) -> None:
         """Begin to connect and deliver, and return at once."""
@@ -299,8 +349,8 @@ class MqttPublisher:
         try:
             self._failures = 0
             self._set_status(connected=True, detail=f"{link.protocol_name} at {self._address}")
-            link.publish_state(self._topics.availability, ONLINE)
-            window = _Window(self._outbox, link, self._settings)
+            self._states.begin()
+            window = _Window(self._outbox, self._states, link, self._settings)
             while not self._finished():
                 window.fill()
                 link.pump(self._settings.poll_interval_s)
@@ -332,16 +382,22 @@ class MqttPublisher:
 class _Window:
     """What is on its way over one connection: sent, and not yet acknowledged."""
 
-    def __init__(self, outbox: Outbox, link: _Link, settings: PublisherSettings) -> None:
+    def __init__(
+        self, outbox: Outbox, states: _RetainedStates, link: _Link, settings: PublisherSettings
+    ) -> None:
         self._outbox = outbox
+        self._states = states
         self._link = link
         self._size = min(settings.max_inflight, link.receive_maximum)
         self._ack_timeout_s = settings.ack_timeout_s
-        self._sent: dict[int, tuple[str, float]] = {}
+        self._sent: dict[int, tuple[str | None, float]] = {}
+        """Message id -> (alert id, or None for a state; when it was sent)."""
         self._position = 0
 
     def fill(self) -> None:
-        """Send the next alerts; the outbox has dropped what expired a moment before."""
+        """Send new states, then the next alerts; the outbox has dropped what just expired."""
+        while len(self._sent) < self._size and (state := self._states.next()) is not None:
+            self._sent[self._link.publish_state(*state)] = (None, time.monotonic())
         free = self._size - len(self._sent)
         if free < 1:
             return
@@ -354,11 +410,12 @@ class _Window:
         """Take acknowledged alerts out of the outbox."""
         acknowledged, self._link.acknowledged = self._link.acknowledged, []
         refused = [reason for _, reason in acknowledged if reason.is_failure]
-        delivered = [
+        settled = [
             self._sent.pop(message_id)[0]
             for message_id, reason in acknowledged
             if message_id in self._sent and not reason.is_failure
         ]
+        delivered = [alert_id for alert_id in settled if alert_id is not None]
         if delivered:
             self._outbox.mark_delivered(delivered)
         if refused:
@@ -368,7 +425,7 @@ class _Window:
             )
         oldest_s = next((sent_s for _, sent_s in self._sent.values()), None)
         if oldest_s is not None and time.monotonic() - oldest_s > self._ack_timeout_s:
-            raise DeliveryError("the broker does not acknowledge alerts; connecting anew")
+            raise DeliveryError("the broker does not acknowledge messages; connecting anew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,7 +502,10 @@ class _Link:
 
     def publish_state(self, topic: str, payload: bytes) -> int:
         """Send a retained state of the device and return its message id. Raises DeliveryError."""
-        return self._publish(topic, payload, retain=True, properties=None)
+        properties = self._properties(
+            PacketTypes.PUBLISH, ContentType="application/json", PayloadFormatIndicator=1
+        )
+        return self._publish(topic, payload, retain=True, properties=properties)
 
     def subscribe(self, topic_filter: str, timeout_s: float) -> None:
         """Subscribe with QoS 1. Raises ConfigError for a bad filter, DeliveryError if refused."""

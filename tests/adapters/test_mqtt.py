@@ -260,8 +260,11 @@ class Subscriber:
             if message.topic == TOPICS.match
         ]
 
+    def on(self, topic: str) -> list[bytes]:
+        return [bytes(m.payload) for m in list(self.messages) if m.topic == topic]
+
     def states(self) -> list[bytes]:
-        return [bytes(m.payload) for m in list(self.messages) if m.topic == TOPICS.availability]
+        return self.on(TOPICS.availability)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -614,6 +617,75 @@ def test_a_broker_that_forbids_publishing_keeps_the_alert_waiting(
     publisher.close(0)
     assert device.outbox.counts().pending == 1
     assert device.outbox.counts().delivered == 0
+
+
+# --- retained states ----------------------------------------------------------------------
+
+
+def until_it_ends_with(subscriber: Subscriber, topic: str, payload: bytes) -> None:
+    until(lambda: subscriber.on(topic)[-1:] == [payload], f"{payload!r} arrives last")
+
+
+def test_a_state_is_retained_and_sent_on_change_only(
+    device: Device, broker: Mosquitto | DemoBroker
+) -> None:
+    with subscribed(broker) as subscriber:
+        publisher = device.publisher(broker.address)
+        for payload in (b"1", b"1", b"2"):
+            publisher.set_state(TOPICS.gallery, payload)
+            until_it_ends_with(subscriber, TOPICS.gallery, payload)
+        publisher.set_state(TOPICS.health, b"well")
+        until(lambda: subscriber.on(TOPICS.health) == [b"well"], "the other one arrives")
+        assert subscriber.on(TOPICS.gallery) == [b"1", b"2"]
+    with subscribed(broker) as late:
+        until(lambda: len(late.messages) >= 3, "what is retained arrives")
+        assert {(m.topic, bytes(m.payload), m.retain) for m in late.messages} == {
+            (TOPICS.availability, ONLINE, True),
+            (TOPICS.gallery, b"2", True),
+            (TOPICS.health, b"well", True),
+        }
+
+
+def test_states_set_while_the_broker_is_away_are_sent_when_it_comes(
+    device: Device, mosquitto: Mosquitto
+) -> None:
+    publisher = device.publisher(mosquitto.address)
+    publisher.set_state(TOPICS.gallery, b"old")
+    until(lambda: "refused" in publisher.status.detail, "the publisher notices")
+    publisher.set_state(TOPICS.gallery, b"new")
+    mosquitto.start()
+    with subscribed(mosquitto) as subscriber:
+        until(lambda: subscriber.on(TOPICS.gallery) == [b"new"], "the newest state arrives")
+        mosquitto.stop(signal.SIGKILL)  # it forgets what was retained
+        until(lambda: not publisher.status.connected, "the publisher notices")
+        mosquitto.start()
+        until(lambda: subscriber.on(TOPICS.gallery)[1:] == [b"new"], "the state is sent again")
+        assert subscriber.states() == [ONLINE] * len(subscriber.states())
+
+
+def test_states_from_many_threads_end_with_what_was_set_last(
+    device: Device, mosquitto: Mosquitto
+) -> None:
+    mosquitto.start()
+    publisher = device.publisher(mosquitto.address)
+
+    def set_many(topic: str) -> None:
+        for number in range(300):
+            publisher.set_state(topic, b"%d" % number)
+
+    threads = [threading.Thread(target=set_many, args=(f"state/{n}",)) for n in range(4)]
+    with subscribed(mosquitto) as subscriber:
+        for thread in threads:
+            thread.start()
+        ids = device.put(*range(20))
+        for thread in threads:
+            thread.join()
+        for n in range(4):
+            topic = f"state/{n}"
+            until_it_ends_with(subscriber, topic, b"299")
+            numbers = [int(payload) for payload in subscriber.on(topic)]
+            assert numbers == sorted(numbers)
+        until(lambda: subscriber.ids() == ids, "alerts are not held up")
 
 
 # --- delivery, against a broker that plays tricks (MQTT 5 without mosquitto) -------------------
