@@ -49,12 +49,11 @@ from edge_app.adapters.mqtt import (
     PublisherSettings,
     TlsFiles,
     Topics,
-    _Connector,
-    _DurableSession,
     check_broker,
     listen,
     parse_broker_url,
 )
+from edge_app.adapters.mqtt.link import Connector, DurableSession
 from edge_app.adapters.outbox import Outbox
 from edge_app.adapters.sinks import OutboxSink
 from edge_app.errors import ConfigError, DeliveryError, EdgeAppError
@@ -530,8 +529,8 @@ def test_the_broker_says_offline_for_a_device_that_vanishes(
 ) -> None:
     mosquitto.start()
     with subscribed(mosquitto) as subscriber:
-        durable = _DurableSession(expiry_s=60, will_topic=TOPICS.availability, will_delay_s=1)
-        link = _Connector(mosquitto.address, None, TOPICS.client_id, LINK, durable).connect()
+        durable = DurableSession(expiry_s=60, will_topic=TOPICS.availability, will_delay_s=1)
+        link = Connector(mosquitto.address, None, TOPICS.client_id, LINK, durable).connect()
         link.drop()
         until(lambda: subscriber.states() == [OFFLINE], "the will is published")
 
@@ -1307,7 +1306,13 @@ def test_the_demo_broker_refuses_to_run_without_a_password() -> None:
 def test_topics_are_those_of_the_design() -> None:
     assert TOPICS.match == "familiar/v1/home/glasses-1/event/match"
     assert TOPICS.availability == "familiar/v1/home/glasses-1/state/availability"
-    assert TOPICS.client_id == "familiar-home-glasses-1"
+    assert TOPICS.gallery == "familiar/v1/home/glasses-1/state/gallery"
+    assert TOPICS.health == "familiar/v1/home/glasses-1/state/health"
+    assert TOPICS.commands == "familiar/v1/home/glasses-1/cmd/+"
+    assert TOPICS.gallery_changed == "familiar/v1/home/glasses-1/cmd/gallery-changed"
+    assert TOPICS.request == "familiar/v1/home/glasses-1/cmd/request"
+    assert TOPICS.reply("a1") == "familiar/v1/home/glasses-1/reply/a1"
+    assert TOPICS.client_id == "home/glasses-1"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "+", "#", "Home", "a b", "å", "x" * 65, "a\n", "a_b"])
