@@ -27,6 +27,7 @@ from edge_app.adapters.mqtt import (
     BrokerAddress,
     LinkSettings,
     MqttPublisher,
+    OnCommand,
     PublisherSettings,
     TlsFiles,
     Topics,
@@ -265,7 +266,9 @@ def _read_secret(path: Path) -> str:
         raise ConfigError(f"mqtt.password_file: cannot read {path}: {error}") from error
 
 
-def make_publisher(config: Config, url: str, outbox: Outbox, topics: Topics) -> MqttPublisher:
+def make_publisher(
+    config: Config, url: str, outbox: Outbox, topics: Topics, on_command: OnCommand | None = None
+) -> MqttPublisher:
     """Delivers the outbox to the broker at `url`, once started. Raises ConfigError."""
     address, tls = broker(config, url)
     mqtt = config.mqtt
@@ -284,6 +287,7 @@ def make_publisher(config: Config, url: str, outbox: Outbox, topics: Topics) -> 
             session_expiry_s=mqtt.session_expiry_s,
             will_delay_s=mqtt.will_delay_s,
         ),
+        on_command=on_command,
     )
 
 

@@ -16,9 +16,11 @@ from types import FrameType
 
 from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.events import new_alert_id
+from edge_app.adapters.gallery_store import FleetState
 from edge_app.adapters.keys import outbox_key, site_key, stations_state, store_key, subject_ref
 from edge_app.adapters.mailbox import CameraThread, Mailbox
-from edge_app.adapters.mqtt import MqttPublisher, Topics
+from edge_app.adapters.mqtt import Commands, MqttPublisher, Topics
+from edge_app.adapters.mqtt.states import gallery_state
 from edge_app.adapters.outbox import Outbox
 from edge_app.adapters.sinks import OutboxSink, TeeSink
 from edge_app.adapters.stopwatch import TOTAL, LapStopwatch, StageTime
@@ -30,10 +32,14 @@ from edge_app.errors import DeliveryError
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
 from edge_app.ports import AlertSink, Clock, Display, FrameSource, Speaker
 from edge_app.records import Alert, ClockState, Frame, HudView
-from edge_app.sync import make_follower
+from edge_app.sync import Follower, make_follower
 
 _STORE_CHECK_S = 1.0
 _DAY_S = 86_400
+
+
+def _no_fleet() -> None:
+    """A hint that the fleet's gallery changed means nothing to a device without a fleet."""
 
 
 class AlertMaker:
@@ -42,7 +48,7 @@ class AlertMaker:
     def __init__(self, config: Config, home: Home, models: Models, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._model_id = f"{models.embedder.name}@{models.embedder.sha256[:12]}"
+        self.model_id = f"{models.embedder.name}@{models.embedder.sha256[:12]}"
         self._site_key = site_key(store_key(home.keys))
         # One run of the program: with the sequence, it orders a device's alerts.
         self._boot_id = secrets.token_hex(16)
@@ -65,7 +71,7 @@ class AlertMaker:
             score=round(sighting.candidate.similarity, 4),
             threshold=round(calibration.threshold, 4),
             target_fpir=calibration.target_fpir,
-            model_id=self._model_id,
+            model_id=self.model_id,
             gallery_generation=gallery.generation,
             tracklet_frames=sighting.tracklet_frames,
             tracklet_s=round(sighting.tracklet_s, 3),
@@ -159,7 +165,7 @@ class Device:
         )
         self._lease_seen: object = None
         self._lease: datetime | None = None
-        self._in_fleet = False
+        self._fleet: FleetState | None = None
         self._follow_lease()
         self._loader = ThreadPoolExecutor(1, "gallery")
         self._loading: Future[tuple[Gallery, frozenset[str]]] | None = None
@@ -202,8 +208,11 @@ class Device:
                 stack.callback(follower.stop)
             publisher = None
             if self._outputs.broker_url:
+                commands = self._commands(follower)
+                stack.callback(commands.close)
                 url = self._outputs.broker_url
-                publisher = make_publisher(self._config, url, outbox, self._topics)
+                publisher = make_publisher(self._config, url, outbox, self._topics, commands.take)
+                publisher.set_state(self._topics.gallery, self._gallery_state())
                 publisher.start()
             sink = TeeSink((OutboxSink(outbox, topic=self._topics.match), *self._outputs.sinks))
             stack.callback(self._outputs.display.close)
@@ -220,6 +229,14 @@ class Device:
             broker = "" if publisher is None else publisher.reached
             return self._summary(seconds, outbox.counts().pending, broker)
 
+    def _commands(self, follower: Follower | None) -> Commands:
+        return Commands(
+            self._topics,
+            revoke=self._home.store().revoke,
+            gallery_changed=follower.nudge if follower is not None else _no_fleet,
+            monotonic_s=self._clock.monotonic_s,
+        )
+
     def _loop(self, sink: AlertSink, publisher: MqttPublisher | None) -> None:
         checked_s = self._clock.monotonic_s()
         while not self._stop.is_set() and not self._mailbox.ended:
@@ -228,6 +245,8 @@ class Device:
                 checked_s = self._clock.monotonic_s()
                 self._follow_store()
                 self._follow_lease()
+                if publisher is not None:
+                    publisher.set_state(self._topics.gallery, self._gallery_state())
                 if publisher is not None and publisher.failed:
                     raise DeliveryError(
                         "delivery stopped by a defect; alerts wait in the outbox, start again"
@@ -332,11 +351,20 @@ class Device:
         if seen != self._lease_seen:
             self._lease_seen = seen
             self._lease = self._membership.lease()
-            self._in_fleet = self._store.fleet_floor() is not None
+            self._fleet = self._store.fleet_floor()
 
     def _lease_holds(self, now: datetime) -> bool:
         """Whether this device heard of its fleet lately enough; always, if it has none."""
-        return not self._in_fleet if self._lease is None else now < self._lease
+        return self._fleet is None if self._lease is None else now < self._lease
+
+    def _gallery_state(self) -> bytes:
+        return gallery_state(
+            generation=self._fleet.generation if self._fleet else None,
+            lease_until=self._lease,
+            target_fpir=self._gallery.calibration.target_fpir,
+            model_id=self._alerts.model_id,
+            purpose=self._config.purpose,
+        )
 
     def _store_state(self) -> object:
         return self._store.fingerprint(), stations_state(self._home.folder)

@@ -147,6 +147,11 @@ def remove_device(folder: OperatorFolder, name: str) -> bool:
     return _change(folder, change)
 
 
+def device_names(folder: OperatorFolder) -> tuple[str, ...]:
+    """What the fleet's devices are called. Raises ConfigError, GalleryError."""
+    return tuple(device.name for device in folder.read_book().devices)
+
+
 def publish_gallery(
     config: Config,
     folder: OperatorFolder,

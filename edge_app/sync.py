@@ -258,6 +258,7 @@ class Follower:
         self._look = look
         self._random = random
         self._stop = threading.Event()
+        self._nudged = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
 
     def start(self) -> None:
@@ -267,6 +268,11 @@ class Follower:
     def stop(self) -> None:
         """Look no more; one under way may go on for its deadline, and harms nothing."""
         self._stop.set()
+        self._nudged.set()
+
+    def nudge(self) -> None:
+        """Look soon: something may be new. From any thread, as often as anybody likes."""
+        self._nudged.set()
 
     def _run(self) -> None:
         failures = 0
@@ -277,7 +283,16 @@ class Follower:
             except EdgeAppError as error:
                 failures += 1
                 _log.warning("sync: %s", error)
-            self._stop.wait(self._pause_s(failures))
+            self._wait(self._pause_s(failures))
+
+    def _wait(self, pause_s: float) -> None:
+        """Until the next look is due, or sooner if nudged; never so soon that it wears anything."""
+        soonest_s = min(pause_s, self._config.backoff_s)
+        self._stop.wait(soonest_s)
+        if self._nudged.wait(pause_s - soonest_s):
+            self._nudged.clear()
+            # All devices of a fleet are nudged at the same moment.
+            self._stop.wait(self._config.backoff_s * self._config.jitter * self._random.random())
 
     def _pause_s(self, failures: int) -> float:
         """Seconds to the next look: the interval, or a doubling part of it after failures."""

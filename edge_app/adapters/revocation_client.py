@@ -56,12 +56,13 @@ def _require_private(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "https" and parts.hostname:
         return
-    if parts.scheme == "http" and _is_this_machine(parts.hostname or ""):
+    if parts.scheme == "http" and is_this_machine(parts.hostname or ""):
         return
     raise ConfigError(f"{url} is neither https nor on this machine; a code is sent encrypted only")
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether what is sent there stays on this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

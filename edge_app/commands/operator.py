@@ -13,6 +13,7 @@ from edge_app.commands.console import AsJson, Session, bars, count, err, out, pr
 from edge_app.publisher import service
 from edge_app.publisher.folder import FLEET_NAME, INBOX_NAME, ROOT_NAME, OperatorFolder
 from edge_app.records import Purpose
+from edge_app.remote import hint_gallery_changed
 
 app = typer.Typer(
     help=(
@@ -84,7 +85,15 @@ def remove_device(folder: Dir, name: str, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def publish(context: typer.Context, folder: Dir, as_json: AsJson = False) -> None:
+def publish(
+    context: typer.Context,
+    folder: Dir,
+    broker_url: Annotated[
+        str | None,
+        typer.Option("--broker", help="Hint to this site's devices to look now.", metavar="URL"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Take in what waits, leave out who left, and publish; only changed shards are written."""
     session: Session = context.obj
     with bars(quiet=as_json) as progress:
@@ -93,8 +102,7 @@ def publish(context: typer.Context, folder: Dir, as_json: AsJson = False) -> Non
         )
     if as_json:
         print_json(asdict(result))
-        return
-    if result.changed:
+    elif result.changed:
         out.print(
             f"Generation {result.generation}: {count(result.people, 'person', 'people')} "
             f"({result.added} new, {result.left} left) for {count(result.devices, 'device')}; "
@@ -104,6 +112,10 @@ def publish(context: typer.Context, folder: Dir, as_json: AsJson = False) -> Non
         out.print(f"Nothing changed since generation {result.generation}; it is fresh again.")
     for refused in result.refused:
         err.print(f"Set aside: {refused.file}: {refused.why}", markup=False, soft_wrap=True)
+    if broker_url is not None:
+        names = operate.device_names(OperatorFolder(folder))
+        told = hint_gallery_changed(session.config, broker_url, names, result.generation)
+        err.print(f"{count(told, 'device')} of this site told.")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from edge_app.adapters.revocation_client import send_revocation
 from edge_app.commands.console import AsJson, Session, in_a_terminal, out, print_json
 from edge_app.errors import ConfigError
 from edge_app.people import Person, export_person, list_people
+from edge_app.remote import revoke_at_device
 
 app = typer.Typer(
     help="The people in this home's gallery: list, export, remove.", no_args_is_help=True
@@ -114,9 +115,20 @@ def revoke(
         str | None,
         typer.Option(help="Of the operator's service: leave the fleet from anywhere."),
     ] = None,
+    broker_url: Annotated[
+        str | None,
+        typer.Option("--broker", help="Reach a device over MQTT, with --device.", metavar="URL"),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Its name, with --broker.")] = None,
 ) -> None:
     """Leave, with the revocation code of your receipt. Nobody has to approve."""
     session: Session = context.obj
+    if (broker_url is None) != (device is None) or (url is not None and broker_url is not None):
+        raise ConfigError("name either --url, or --broker and --device, or none of them")
+    if broker_url is not None and device is not None:
+        reply = revoke_at_device(session.config, broker_url, device, _revocation_code(code))
+        out.print(f"The device answers: {reply.detail}.", markup=False, soft_wrap=True)
+        return
     if url is not None:
         send_revocation(url, _revocation_code(code))
         out.print("The operator has noted it: you are left out from the next publication on.")

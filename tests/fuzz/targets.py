@@ -25,6 +25,15 @@ from edge_app.core.keyring import (
 )
 from edge_app.core.manifest import decode_manifest, encode_manifest
 from edge_app.core.person import pack_people, pack_person, unpack_people, unpack_person
+from edge_app.core.request import (
+    Reply,
+    RevokeRequest,
+    Status,
+    decode_reply,
+    decode_request,
+    encode_reply,
+    encode_request,
+)
 from edge_app.core.revocation import new_code, normalise_code
 from edge_app.core.shard import open_shard, read_header, seal_shard, templates_into
 from edge_app.errors import EdgeAppError
@@ -81,6 +90,8 @@ TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
         lambda data: normalise_code(data.decode("utf-8", "replace")),
         new_code(bytes(15)).encode(),
     ),
+    "request": (decode_request, encode_request(RevokeRequest(new_code(bytes(15))))),
+    "reply": (decode_reply, encode_reply(Reply(Status.LEFT, "has left"))),
 }
 """Name -> (the parser, something it reads)."""
 

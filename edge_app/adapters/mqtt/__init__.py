@@ -1,15 +1,23 @@
 """MQTT: what a device delivers and answers, and what other programs do at the broker."""
 
-from edge_app.adapters.mqtt.client import check_broker, listen
+from edge_app.adapters.mqtt.client import ask, check_broker, listen, tell_all
+from edge_app.adapters.mqtt.commands import Commands
 from edge_app.adapters.mqtt.link import (
     OFFLINE,
     ONLINE,
     BrokerAddress,
+    Incoming,
     LinkSettings,
+    Outgoing,
     TlsFiles,
     parse_broker_url,
 )
-from edge_app.adapters.mqtt.publisher import LinkStatus, MqttPublisher, PublisherSettings
+from edge_app.adapters.mqtt.publisher import (
+    LinkStatus,
+    MqttPublisher,
+    OnCommand,
+    PublisherSettings,
+)
 from edge_app.adapters.mqtt.topics import MATCHES_OF_ALL_DEVICES, Topics
 
 __all__ = [
@@ -17,13 +25,19 @@ __all__ = [
     "OFFLINE",
     "ONLINE",
     "BrokerAddress",
+    "Commands",
+    "Incoming",
     "LinkSettings",
     "LinkStatus",
     "MqttPublisher",
+    "OnCommand",
+    "Outgoing",
     "PublisherSettings",
     "TlsFiles",
     "Topics",
+    "ask",
     "check_broker",
     "listen",
     "parse_broker_url",
+    "tell_all",
 ]
