@@ -15,7 +15,7 @@ from edge_app import __version__
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.output import take_over_standard_streams
 from edge_app.app import Home, protect_memory
-from edge_app.commands import evaluate, operator, people, station
+from edge_app.commands import broker, evaluate, operator, people, station
 from edge_app.commands.bench import bench
 from edge_app.commands.calibrate import calibrate
 from edge_app.commands.console import Session, err, out, visible
@@ -106,6 +106,7 @@ app.command("listen")(listen_command)
 app.command("sync")(sync_command)
 app.add_typer(station.app, name="station")
 app.add_typer(operator.app, name="operator")
+app.add_typer(broker.app, name="broker")
 app.command()(calibrate)
 app.command()(doctor)
 app.command()(bench)

@@ -13,6 +13,7 @@ from edge_app.config import Config
 from edge_app.core.manifest import DeviceKey, StationKey
 from edge_app.errors import ConfigError
 from edge_app.ports import Clock
+from edge_app.publisher.broker import BrokerFolder
 from edge_app.publisher.folder import (
     BOOK_NAME,
     FLEET_NAME,
@@ -150,6 +151,22 @@ def remove_device(folder: OperatorFolder, name: str) -> bool:
 def device_names(folder: OperatorFolder) -> tuple[str, ...]:
     """What the fleet's devices are called. Raises ConfigError, GalleryError."""
     return tuple(device.name for device in folder.read_book().devices)
+
+
+def cut_off(folder: OperatorFolder, name: str, clock: Clock) -> bool | None:
+    """Have the fleet's broker refuse a device; returns whether the broker was told.
+
+    None if there is nothing to refuse: no `familiar broker`, or no certificate for the device.
+
+    Raises ConfigError if nobody or several are meant; DeliveryError, KeyFileError, StorageError.
+    """
+    broker, devices = BrokerFolder(folder.folder), folder.read_book().devices
+    gone = _one({d.device_id: d.name for d in devices}, name, "device")
+    if not broker.exists:
+        return None
+    device = next(d.name for d in devices if d.device_id == gone)
+    client = broker.named(device, now=clock.now())
+    return None if client is None else broker.remove(client, now=clock.now())
 
 
 def publish_gallery(

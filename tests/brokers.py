@@ -16,6 +16,7 @@ from typing import Self
 import pytest
 
 from edge_app.adapters.mqtt import BrokerAddress
+from tests.support import ROOT
 
 PASSWORD = "not-in-any-log-7f3a"  # noqa: S105 - for brokers that live as long as a test
 
@@ -23,6 +24,14 @@ PASSWORD = "not-in-any-log-7f3a"  # noqa: S105 - for brokers that live as long a
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+def _program() -> str:
+    # Debian puts it where users have no path to it.
+    program = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
+    if program is None:
+        pytest.fail("mosquitto is missing: run `sudo apt install mosquitto`")
+    return program
 
 
 class Mosquitto:
@@ -35,17 +44,13 @@ class Mosquitto:
         self.port = free_port()
         self.address = BrokerAddress("127.0.0.1", self.port, False, "user", PASSWORD)
         self._folder = folder
+        self._configuration = folder / "conf"
         self._process: subprocess.Popen[bytes] | None = None
-        # Debian puts it where users have no path to it.
-        program = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
-        if program is None:
-            pytest.fail("mosquitto is missing: run `sudo apt install mosquitto`")
-        self._program = program
         subprocess.run(
             ["mosquitto_passwd", "-c", "-b", folder / "users", "user", PASSWORD],
             check=True, capture_output=True,
         )  # fmt: skip
-        (folder / "conf").write_text(
+        self._configuration.write_text(
             f"listener {self.port} 127.0.0.1\n"
             f"allow_anonymous false\npassword_file {folder / 'users'}\n"
             f"persistence true\npersistence_location {folder}/\n"
@@ -56,7 +61,7 @@ class Mosquitto:
     def start(self) -> None:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program, "-c", str(self._folder / "conf")], stdout=log, stderr=log
+                [_program(), "-c", str(self._configuration)], stdout=log, stderr=log
             )
         deadline_s = time.monotonic() + 20
         while not self._listens():
@@ -85,3 +90,30 @@ class Mosquitto:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
             return True
         return False
+
+
+class FleetMosquitto(Mosquitto):
+    """The real broker with deploy/mosquitto/mosquitto.conf, on loopback and in folders of its own.
+
+    `served` is what `familiar broker init --broker-dir` names. It is to be filled before `start`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.served = folder / "served"
+        self.served.mkdir(parents=True)
+        self.port = free_port()
+        self.address = BrokerAddress("localhost", self.port, True, None, None)
+        self._folder = folder
+        self._configuration = self.served / "mosquitto.conf"
+        self._process = None
+        text = (ROOT / "deploy" / "mosquitto" / "mosquitto.conf").read_text()
+        for ours, theirs in (
+            ("listener 8883", f"listener {self.port} 127.0.0.1"),
+            ("/etc/mosquitto/familiar", str(self.served)),
+            ("/run/mosquitto", str(folder)),
+            ("/var/lib/mosquitto", str(folder)),
+            ("log_dest syslog", "log_dest stderr"),
+        ):
+            assert ours in text
+            text = text.replace(ours, theirs)
+        self._configuration.write_text(text + ("user root\n" if os.geteuid() == 0 else ""))

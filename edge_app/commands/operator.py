@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_app import operate
+from edge_app.commands.broker import cut_off_text
 from edge_app.commands.console import AsJson, Session, bars, count, err, out, print_json
 from edge_app.publisher import service
 from edge_app.publisher.folder import FLEET_NAME, INBOX_NAME, ROOT_NAME, OperatorFolder
@@ -77,11 +78,17 @@ def add_device(folder: Dir, key: KeyFile, as_json: AsJson = False) -> None:
 
 
 @app.command("remove-device")
-def remove_device(folder: Dir, name: str, as_json: AsJson = False) -> None:
-    """Let a device read nothing that is published from now on. Publish at once."""
+def remove_device(context: typer.Context, folder: Dir, name: str, as_json: AsJson = False) -> None:
+    """Let a device read nothing that is published from now on. Publish at once.
+
+    If `familiar broker` let it in, the broker cuts it off now.
+    """
+    session: Session = context.obj
+    told = operate.cut_off(OperatorFolder(folder), name, session.clock)
     operate.remove_device(OperatorFolder(folder), name)
-    text = f"The device {name} is removed; publish to shut it out."
-    _say({"device": name, "removed": True}, text, as_json=as_json)
+    broker = "" if told is None else cut_off_text(told=told)
+    text = f"The device {name} is removed{broker}; publish to shut it out of the gallery."
+    _say({"device": name, "removed": True, "broker_told": told}, text, as_json=as_json)
 
 
 @app.command()
