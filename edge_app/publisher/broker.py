@@ -324,7 +324,8 @@ class BrokerFolder:
             write_durably(path, content)
         owner = path.parent.stat()
         if os.geteuid() == 0:
-            os.chown(path, owner.st_uid, owner.st_gid)
+            # That user might put a link in its place.
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     # ------------------------------------------------------------------- the running broker
 
@@ -332,7 +333,10 @@ class BrokerFolder:
         """Have the broker read its files again. Returns whether it runs here."""
         pid_file = Path(_setting(served, "pid_file"))
         try:
-            os.kill(int(pid_file.read_text("ascii")), signal.SIGHUP)
+            pid = int(pid_file.read_text("ascii"))
+            if Path(f"/proc/{pid}/comm").read_text("ascii") != "mosquitto\n":
+                return False  # it was killed, and its number is another's now
+            os.kill(pid, signal.SIGHUP)
         except (FileNotFoundError, ProcessLookupError):
             return False
         except (OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import stat
@@ -562,6 +563,31 @@ def test_files_that_are_damaged_or_missing_are_named(folders: tuple[BrokerFolder
     (authority.folder / "authority.json").write_bytes(b"{}")
     with pytest.raises(ConfigError, match=r"authority\.json"):
         authority.status(now=NOW)
+
+
+def test_the_brokers_files_belong_to_its_user(folders: tuple[BrokerFolder, Path]) -> None:
+    authority, served = folders
+    if os.geteuid() == 0:
+        os.chown(served, 12_345, 12_345)
+    authority.init("broker.example", served, now=NOW)
+    authority.add("home/one", Role.DEVICE, now=NOW)
+    for name in ("ca.crt", "server.crt", "server.key", "crl.pem", "acl"):
+        assert (served / name).stat().st_uid == served.stat().st_uid, name
+    assert (authority.folder / "ca.key").stat().st_uid == os.geteuid()
+
+
+def test_a_pid_file_that_was_left_behind_signals_nobody(
+    folders: tuple[BrokerFolder, Path],
+) -> None:
+    authority, served = folders
+    authority.init("broker.example", served, now=NOW)
+    authority.add("home/one", Role.DEVICE, now=NOW)
+    with subprocess.Popen(("sleep", "60")) as other:
+        (served.parent / "mosquitto.pid").write_text(f"{other.pid}\n")
+        assert not authority.remove("home/one", now=NOW)
+        assert other.poll() is None
+        other.kill()
+    assert not authority.remove("home/one", now=NOW)
 
 
 # --- time -----------------------------------------------------------------------------------
