@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from edge_app.config import Config, make_config
 from edge_app.core.request import Status
 from edge_app.device import Device, Outputs
 from edge_app.errors import ConfigError, ConsentError, DeliveryError
+from edge_app.publisher.broker import BrokerFolder
+from edge_app.publisher.certificates import Role
 from edge_app.remote import hint_gallery_changed, revoke_at_device
 from tests.adapters.test_mqtt import Subscriber, subscribed, until
-from tests.brokers import PASSWORD, Mosquitto
+from tests.brokers import PASSWORD, FleetMosquitto, Mosquitto
 from tests.fleets import CLOCK, Fleet, code_of, person, served
 from tests.test_device import Screen
 from tests.test_fleet_cli import familiar
@@ -95,6 +97,8 @@ def test_who_leaves_over_mqtt_is_masked_and_the_gallery_state_tells_nothing(
         until(lambda: device._gallery.member("person-1") is None, "the person is masked")
         assert revoke_at_device(CONFIG, url, "gate", code_of(2)) == reply
         until(lambda: len(device._store.tombstones()) >= 2, "both are barred")
+        files = [path for path in followed.folder.rglob("*") if path.is_file()]
+        assert not any(code_of(1).encode() in path.read_bytes() for path in files)
         time.sleep(1.2)  # a second look at the store
         (state,) = galleries(subscriber)
         assert state["generation"] == 1
@@ -141,6 +145,38 @@ def test_a_device_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("edge_app.remote.ask", lambda *_a, **_k: b'{"status":"busy","detail":"x"}')
     with pytest.raises(DeliveryError, match="the device answers: x"):
         revoke_at_device(CONFIG, "mqtt://localhost", "gate", code_of(1))
+
+
+def test_over_the_fleets_own_broker(tmp_path: Path, followed: Home, fleet: Fleet) -> None:
+    """Device, desk and operator, each with its own certificate, over TLS."""
+    broker = FleetMosquitto(tmp_path / "broker")
+    authority = BrokerFolder(tmp_path / "operator")
+    authority.init("localhost", broker.served, now=CLOCK.now())
+
+    def config(client: str, role: Role) -> Config:
+        folder, _ = authority.add(client, role, now=CLOCK.now())
+        files = {"ca": "ca.crt", "certificate": "client.crt", "key": "client.key"}
+        mqtt = {f"{what}_file": str(folder / name) for what, name in files.items()}
+        return make_config({**CONFIG.model_dump(), "mqtt": {**CONFIG.mqtt.model_dump(), **mqtt}})
+
+    url = str(broker.address)
+    at_device, at_desk = config("home/gate", Role.DEVICE), config("desk-1", Role.DESK)
+    with broker, running(followed, url, at_device) as device:
+
+        def left() -> bool:
+            with suppress(DeliveryError):  # it may not be connected yet
+                return revoke_at_device(at_desk, url, "gate", code_of(1)).status is Status.LEFT
+            return False
+
+        until(left, "the device answers")
+        until(lambda: device._gallery.member("person-1") is None, "the person is masked")
+        fleet.enrol([person(2)])
+        generation = fleet.publish().generation
+        with pytest.raises(DeliveryError, match="may publish"):
+            hint_gallery_changed(at_desk, url, ["gate"], generation)
+        operator = config("operator", Role.OPERATOR)
+        assert hint_gallery_changed(operator, url, ["gate"], generation) == 1
+        until(lambda: device._gallery.member("person-2") is not None, "it is installed")
 
 
 def test_the_commands(fleet: Fleet, followed: Home, mosquitto: Mosquitto, url: str) -> None:

@@ -715,6 +715,7 @@ def test_mqtt_5_asks_for_a_session_a_delayed_will_and_expiry(
     assert flags == 0b11101100, "user, password, retained will with QoS 1, no clean start"
     session, rest = unpacked(PacketTypes.CONNECT, connect.body[10:])
     assert session.SessionExpiryInterval == 900
+    assert session.MaximumPacketSize == 65_536
     will, _ = unpacked(PacketTypes.WILLMESSAGE, rest[2 + struct.unpack(">H", rest[:2])[0] :])
     assert will.WillDelayInterval == 30
     assert event["id"] == wanted

@@ -370,6 +370,18 @@ def test_alerts_go_out_in_a_flood_of_requests(
     assert obeying.codes == []
 
 
+def test_a_huge_request_does_not_reach_the_device(
+    device: Device, mosquitto: Mosquitto, obeying: Obeying
+) -> None:
+    connected(device, mosquitto.address, obeying)
+    huge = Outgoing(TOPICS.request, b"x" * 1_000_000, response_topic=ANSWERS_AT, correlation=b"c")
+    with subscribed(mosquitto) as subscriber:
+        tell_all(mosquitto.address, tls=None, messages=[huge], client_id="teller", link=LINK)
+        assert decode_reply(asked(mosquitto.address)).status is Status.LEFT
+        until(lambda: [m for m in subscriber.messages if "/reply/" in m.topic], "it is answered")
+        assert subscriber.on(ANSWERS_AT) == []
+
+
 def test_a_broker_that_grants_no_commands_gets_the_alerts(
     device: Device, obeying: Obeying, caplog: pytest.LogCaptureFixture
 ) -> None:

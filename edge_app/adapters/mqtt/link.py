@@ -26,6 +26,7 @@ JSON: Final = "application/json"
 _URL_HELP: Final = "write it as mqtt://host:1883 or mqtts://user:password@host:8883"
 _UNSUPPORTED_PROTOCOL: Final = 132
 _RECEIVE_MAXIMUM: Final = 65_535  # MQTT 5, section 3.2.2.3.3: what an absent property means
+_LARGEST_PACKET_BYTES: Final = 65_536  # nothing of ours is as large; paho would take 256 MB
 _PROTOCOL_NAMES: Final = {
     MQTTProtocolVersion.MQTTv5: "MQTT 5",
     MQTTProtocolVersion.MQTTv311: "MQTT 3.1.1",
@@ -299,7 +300,11 @@ class Link:
         if not self._is_v5:
             return {}
         expiry_s = durable.expiry_s if durable else 0
-        properties = self._properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry_s)
+        properties = self._properties(
+            PacketTypes.CONNECT,
+            SessionExpiryInterval=expiry_s,
+            MaximumPacketSize=_LARGEST_PACKET_BYTES,
+        )
         return {"clean_start": durable is None, "properties": properties}
 
     def _properties(
