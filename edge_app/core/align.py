@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from edge_app.core.geometry import (
@@ -55,7 +56,7 @@ def mesh_crop(image: ImageBgr, detection: Detection) -> tuple[Float32Array, Tran
     )
     crop = warp_crop(image, transform, MESH_INPUT_PX)
     tensor = np.empty((1, MESH_INPUT_PX, MESH_INPUT_PX, 3), dtype=np.float32)
-    np.multiply(crop[:, :, ::-1], np.float32(1 / 255), out=tensor[0])
+    np.multiply(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB), np.float32(1 / 255), out=tensor[0])
     return tensor, transform
 
 
@@ -102,7 +103,7 @@ def aligned_face(image: ImageBgr, mesh: FaceMesh) -> ImageBgr:
 def embedder_input(face: ImageBgr) -> Float32Array:
     """float32 (1, 112, 112, 3), RGB, (x - 127.5) / 128."""
     tensor = np.empty((1, FACE_PX, FACE_PX, 3), dtype=np.float32)
-    np.subtract(face[:, :, ::-1], np.float32(127.5), out=tensor[0])
+    np.subtract(cv2.cvtColor(face, cv2.COLOR_BGR2RGB), np.float32(127.5), out=tensor[0])
     tensor *= np.float32(1 / 128)
     return tensor
 

@@ -70,14 +70,33 @@ def network_input(
     x0, y0, x1, y1 = (round(v) for v in (region.x0, region.y0, region.x1, region.y1))
     scale = input_px / max(x1 - x0, y1 - y0)
     width, height = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
-    # Averaging costs a tenth of a millisecond more than sampling and keeps small faces whole.
-    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(image[y0:y1, x0:x1], (width, height), interpolation=shrink)
-    tensor = np.full((1, input_px, input_px, 3), -1.0, dtype=np.float32)
+    small = _resized(image[y0:y1, x0:x1], width, height, scale)
     luma = small[::_LUMA_STEP_PX, ::_LUMA_STEP_PX, 1]
-    darkest, brightest = np.quantile(luma, (_DARKEST, _BRIGHTEST)) if brightened else (0, 255)
-    tensor[0, :height, :width] = cv2.LUT(small, _levels(darkest, brightest))[:, :, ::-1]
+    darkest, brightest = _range_of(luma) if brightened else (0, 255)
+    tensor = np.full((1, input_px, input_px, 3), -1.0, dtype=np.float32)
+    rgb = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
+    # The table turns bytes into the network's numbers in one pass, straight into place.
+    cv2.LUT(rgb, _levels(darkest, brightest), dst=tensor[0, :height, :width])
     return tensor, scale
+
+
+def _resized(part: ImageBgr, width: int, height: int, scale: float) -> ImageBgr:
+    """The part, scaled; where that makes it smaller, each pixel is the mean of sixteen.
+
+    Averaging every pixel of a frame takes ten times as long and finds no face more; sampling
+    just four is faster still and loses one of a hundred (docs/adr/0015).
+    """
+    if scale >= 1:
+        return np.asarray(cv2.resize(part, (width, height)), np.uint8)
+    twice = cv2.resize(part, (2 * width, 2 * height))
+    return np.asarray(cv2.resize(twice, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _range_of(luma: ImageBgr) -> tuple[int, int]:
+    """The luma values between which all but the darkest and the brightest few pixels lie."""
+    below = np.cumsum(np.bincount(luma.reshape(-1), minlength=256))
+    darkest, brightest = np.searchsorted(below, (_DARKEST * below[-1], _BRIGHTEST * below[-1]))
+    return int(darkest), int(brightest)
 
 
 def _levels(darkest: float, brightest: float) -> Float32Array:

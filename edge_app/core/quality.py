@@ -110,13 +110,11 @@ def occluded(face: ImageBgr, limits: QualityLimits) -> bool:
     Compares parts of one face with each other, so that no skin colour is the norm. A hand, a
     black mask, or anything else of the face's own colour or a beard's is not seen by it.
     """
-    scaled = face.astype(np.float32) / np.float32(255)
-    lab: NDArray[np.float32] = np.asarray(cv2.cvtColor(scaled, cv2.COLOR_BGR2LAB), np.float32)
-    return _behind_glasses(lab, limits) or _lower_face_covered(lab, limits)
+    return _behind_glasses(face, limits) or _lower_face_covered(face, limits)
 
 
-def _behind_glasses(lab: NDArray[np.float32], limits: QualityLimits) -> bool:
-    under, cheeks = _patches(lab, _UNDER_EYES), _patches(lab, _CHEEKS)
+def _behind_glasses(face: ImageBgr, limits: QualityLimits) -> bool:
+    under, cheeks = _patches(face, _UNDER_EYES), _patches(face, _CHEEKS)
     lightest = (under[:, 0] / np.maximum(cheeks[:, 0], _BLACK)).max()
     # The nearer of the two colours: a reflection or a shadow is on one side only.
     distance = np.hypot(*(under - cheeks)[:, 1:].T).min()
@@ -126,25 +124,32 @@ def _behind_glasses(lab: NDArray[np.float32], limits: QualityLimits) -> bool:
     )
 
 
-def _lower_face_covered(lab: NDArray[np.float32], limits: QualityLimits) -> bool:
-    upper = np.median(_patches(lab, _UPPER_FACE), axis=0)
-    lower = np.median(_patches(lab, _LOWER_FACE), axis=0)
+def _lower_face_covered(face: ImageBgr, limits: QualityLimits) -> bool:
+    upper = _median(_patches(face, _UPPER_FACE))
+    lower = _median(_patches(face, _LOWER_FACE))
     distance = float(np.hypot(*(lower - upper)[1:]))
     light = float(lower[0]) >= _HAIR_LUMA_RATIO * float(upper[0])
     return light and distance > limits.max_lower_face_colour_distance
 
 
-def _patches(
-    lab: NDArray[np.float32], places: Sequence[tuple[int, int, int, int]]
-) -> NDArray[np.float32]:
+def _patches(face: ImageBgr, places: Sequence[tuple[int, int, int, int]]) -> NDArray[np.float32]:
     """Median L*, a*, b* of each place: shape (places, 3)."""
-    return np.stack([_patch(lab, place) for place in places])
+    return np.stack([_patch(face, place) for place in places])
 
 
-def _patch(lab: NDArray[np.float32], patch: tuple[int, int, int, int]) -> NDArray[np.float32]:
+def _patch(face: ImageBgr, patch: tuple[int, int, int, int]) -> NDArray[np.float32]:
     x, y, half_width, half_height = patch
-    pixels = lab[y - half_height : y + half_height, x - half_width : x + half_width]
-    return np.asarray(np.median(pixels.reshape(-1, 3), axis=0), dtype=np.float32)
+    pixels = face[y - half_height : y + half_height, x - half_width : x + half_width]
+    scaled = pixels.astype(np.float32) / np.float32(255)
+    lab = np.asarray(cv2.cvtColor(scaled, cv2.COLOR_BGR2LAB), np.float32)
+    return _median(lab.reshape(-1, 3))
+
+
+def _median(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The middle of each column; numpy's own takes five times as long over so few rows."""
+    ordered = np.sort(rows, axis=0)
+    middle = ordered[(len(rows) - 1) // 2] + ordered[len(rows) // 2]
+    return np.asarray(middle / 2, np.float32)
 
 
 def _score(eyes_px: float, sharp: float, contrast: float, pose: Pose) -> float:
