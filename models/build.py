@@ -83,7 +83,7 @@ class ModelLicence(_Strict):
 class ModelSource(_Strict):
     """What one model is made from, how, and what its tensors mean."""
 
-    recipe: Literal["copy", "fuse", "fuse_and_quantise"]
+    recipe: Literal["copy", "reshape", "fuse", "fuse_and_quantise"]
     package: str
     member: str
     member_sha256: Sha256
@@ -145,6 +145,18 @@ def read_member(archive: Path, member: str) -> bytes:
             return content.read()
     except KeyError as error:
         raise BuildError(f"{archive.name} holds no {member}") from error
+
+
+def reshape(source: bytes, height: int, width: int) -> bytes:
+    """Return a detector with another size of its input.
+
+    Raises:
+        surgery.SurgeryError: the model cannot take that size.
+    """
+    model = surgery.parse(source)
+    surgery.set_input_size(model, height, width)
+    surgery.drop_unused(model)
+    return surgery.serialise(model)
 
 
 def fuse(source: bytes) -> bytes:
@@ -264,6 +276,9 @@ def _build_one(source: ModelSource, archive: Path) -> bytes:
     _require_hash(content, source.member_sha256, source.member)
     if source.recipe == "copy":
         return content
+    if source.recipe == "reshape":
+        _, height, width, _ = source.input.shape
+        return reshape(content, height, width)
     fused = fuse(content)
     different = differing_probes(content, fused)
     if different:

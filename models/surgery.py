@@ -1,4 +1,4 @@
-"""Flatbuffer surgery on TFLite models: batch, PReLU chains, unused parts, signature.
+"""Flatbuffer surgery on TFLite models: batch, input size, PReLU chains, unused parts, signature.
 
 Every function takes and changes the schema's own object tree (`ModelT`), and none
 reads or writes a file. A typical order is
@@ -10,6 +10,7 @@ Operators, tensors and buffers are found by structure, never by name or by numbe
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
@@ -105,6 +106,38 @@ def set_batch(model: Any, batch: int) -> None:
     for operator in graph.operators:
         if _opcode(model, operator) == _OP.RESHAPE:
             _set_reshape_batch(model, operator, batch)
+
+
+def set_input_size(model: Any, height: int, width: int) -> None:
+    """Give a convolutional network with a square input another one; weights stay as they are.
+
+    Every image inside changes in proportion, and so do the lists that a RESHAPE makes of
+    images and a CONCATENATION joins: (batch, height * width * anchors, numbers).
+
+    Raises:
+        SurgeryError: an image inside would not have whole sides, or its proportions differ.
+    """
+    graph = model.subgraphs[0]
+    side = int(graph.tensors[graph.inputs[0]].shape[1])
+    unpacked = {int(op.outputs[0]) for op in _operators(model, _OP.DEQUANTIZE)}
+    for number, tensor in enumerate(graph.tensors):
+        if number in unpacked or _constant(model, tensor) is not None or len(tensor.shape) != 4:
+            continue
+        batch, rows, columns, channels = map(int, tensor.shape)
+        if rows != columns or rows * height % side or columns * width % side:
+            name = tensor.name.decode()
+            raise SurgeryError(f"tensor {name}: {rows} x {columns} does not become whole")
+        tensor.shape = [batch, rows * height // side, columns * width // side, channels]
+    for operator in _operators(model, _OP.RESHAPE):
+        source, listed = (graph.tensors[int(t)] for t in (operator.inputs[0], operator.outputs[0]))
+        batch, _, numbers = map(int, listed.shape)
+        listed.shape = [batch, math.prod(map(int, source.shape)) // (batch * numbers), numbers]
+        _set_reshape_target(model, operator, listed.shape)
+    for operator in _operators(model, _OP.CONCATENATION):
+        joined = graph.tensors[operator.outputs[0]]
+        batch, _, numbers = map(int, joined.shape)
+        rows = sum(int(graph.tensors[int(t)].shape[1]) for t in operator.inputs)
+        joined.shape = [batch, rows, numbers]
 
 
 def find_prelu_chains(model: Any) -> list[PreluChain]:
@@ -277,10 +310,14 @@ def _set_reshape_batch(model: Any, operator: Any, batch: int) -> None:
     target = [int(size) for size in graph.tensors[operator.outputs[0]].shape]
     if target[0] != batch:
         raise SurgeryError("a RESHAPE moves the batch away from the leading dimension")
+    _set_reshape_target(model, operator, target)
+
+
+def _set_reshape_target(model: Any, operator: Any, target: list[int]) -> None:
     if operator.builtinOptions is not None:
         operator.builtinOptions.newShape = target
     if len(operator.inputs) > 1:
-        tensor = graph.tensors[operator.inputs[1]]
+        tensor = model.subgraphs[0].tensors[operator.inputs[1]]
         model.buffers[tensor.buffer].data = np.array(target, np.int32).view(np.uint8)
 
 
@@ -333,6 +370,10 @@ def _constant(model: Any, tensor: Any) -> NDArray[np.uint8] | None:
 
 def _has_data(buffer: Any) -> bool:
     return buffer.data is not None and len(buffer.data) > 0
+
+
+def _operators(model: Any, opcode: int) -> list[Any]:
+    return [op for op in model.subgraphs[0].operators if _opcode(model, op) == opcode]
 
 
 def _opcode(model: Any, operator: Any) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from edge_app.adapters.tflite import load_model, read_manifest
@@ -15,6 +16,7 @@ from models import build, surgery
 MODELS = build.MODELS_DIR
 MANIFEST = read_manifest(MODELS)
 NAMES = sorted(MANIFEST.models)
+BUILT = ["blazeface_wide", "mobilefacenet_float", "mobilefacenet_int8"]
 
 
 def probe(seed: int = 7) -> NDArray[np.float32]:
@@ -26,11 +28,20 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-def test_manifest_lists_the_six_models() -> None:
+def raw_run(content: bytes, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
+    interpreter.invoke()
+    return [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]
+
+
+def test_manifest_lists_the_seven_models() -> None:
     assert NAMES == [
         "blazeface_back",
         "blazeface_full",
         "blazeface_short",
+        "blazeface_wide",
         "facemesh",
         "mobilefacenet_float",
         "mobilefacenet_int8",
@@ -86,17 +97,37 @@ def test_model_runs_with_a_batch_of_one(name: str) -> None:
 def test_copied_models_are_the_packages_bytes(name: str) -> None:
     spec = MANIFEST.models[name]
 
-    assert (spec.sha256 == spec.source.member_sha256) == name.startswith(("blazeface", "facemesh"))
+    copied = spec.built == ("copied byte for byte",)
+    assert (spec.sha256 == spec.source.member_sha256) == copied
+    assert copied == (name not in BUILT)
 
 
-@pytest.mark.parametrize("name", ["mobilefacenet_float", "mobilefacenet_int8"])
+@pytest.mark.parametrize("name", BUILT)
 def test_built_models_have_aligned_buffers_and_no_chain_left(name: str) -> None:
     content = (MODELS / MANIFEST.models[name].file).read_bytes()
     model = surgery.parse(content)
 
     assert surgery.misaligned_buffers(content) == []
     assert surgery.find_prelu_chains(model) == []
-    assert len(model.signatureDefs) == 1
+    assert len(model.signatureDefs) == name.startswith("mobilefacenet")
+
+
+def test_the_wide_network_is_the_short_one_but_for_its_size() -> None:
+    short, wide = ((MODELS / f"blazeface_{name}.tflite").read_bytes() for name in ("short", "wide"))
+
+    assert build.reshape(short, 192, 320) == wide
+    same_size = build.reshape(short, 128, 128)
+    tensor = np.random.default_rng(0).uniform(-1, 1, (1, 128, 128, 3)).astype(np.float32)
+    for answer, expected in zip(raw_run(same_size, tensor), raw_run(short, tensor), strict=True):
+        assert answer.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("height", "width"), [(190, 320), (192, 328), (8, 8)])
+def test_a_size_that_does_not_halve_to_the_end_is_refused(height: int, width: int) -> None:
+    short = (MODELS / "blazeface_short.tflite").read_bytes()
+
+    with pytest.raises(surgery.SurgeryError, match="does not become whole"):
+        build.reshape(short, height, width)
 
 
 def test_int8_embedding_stays_close_to_the_float_one() -> None:
