@@ -108,7 +108,8 @@ def models_dir() -> Path:
 def load_models(config: Config) -> Models:
     """Loads and checks the networks. Raises ModelError."""
     folder, threads = models_dir(), config.model_threads
-    names = {config.scan.tile_detector, config.scan.follow_detector}
+    scan = config.scan
+    names = {scan.tile_detector, scan.scan_detector, scan.follow_detector}
     return Models(
         detectors={name: load_model(folder, name, threads=threads) for name in sorted(names)},
         mesh=load_model(folder, "facemesh", threads=threads),

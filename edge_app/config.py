@@ -71,6 +71,7 @@ class LookConfig(_Section):
     candidates: int = 5
     better_quality: float = 1.15
     look_interval_s: float = 0.1
+    looks_per_frame: int = 8
     min_continuity: float = 0.9
     min_coherence: float = 0.2
     encounter_gap_s: float = 60.0
@@ -226,15 +227,19 @@ class Config(_Section):
     indicator: IndicatorConfig = IndicatorConfig()
     scan: ScanPlan = ScanPlan(
         tile_detector="blazeface_back",
+        scan_detector="blazeface_wide",
         follow_detector="blazeface_short",
         tile=0.24,
+        scan_tile=0.37,
         overlap=0.2,
+        scan_overlap=0.14,
         max_tile_face=0.33,
         min_input_px=13.0,
-        tiles_per_frame=1,
+        min_scan_score=0.55,
+        tiles_per_frame=2,
+        still_frames=3,
         follow_margin=2.0,
-        motion_luma=20,
-        motion_boost=2.5,
+        motion_luma=12,
     )
     tracking: TrackingLimits = TrackingLimits(
         min_overlap=0.2, max_lost_s=0.7, position_noise=0.05, acceleration_noise=4.0
@@ -309,6 +314,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "look.candidates": (2, 20),
     "look.better_quality": (1.01, 1.5),
     "look.look_interval_s": (0.0, 0.2),
+    "look.looks_per_frame": (1, 100),
     "look.min_continuity": (0.85, 1),
     "look.min_coherence": (0.15, 0.9),
     "look.encounter_gap_s": (1, 86_400),
@@ -356,13 +362,16 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "hud.ahead_share": (0.05, 0.9),
     "hud.max_people": (1, 3),
     "scan.tile": (0.1, 1),
+    "scan.scan_tile": (0.1, 1),
     "scan.overlap": (0, 0.5),
+    "scan.scan_overlap": (0, 0.5),
     "scan.max_tile_face": (0.1, 1),
     "scan.min_input_px": (0, 64),
+    "scan.min_scan_score": (0.3, 0.9),
     "scan.tiles_per_frame": (1, 49),
+    "scan.still_frames": (1, 30),
     "scan.follow_margin": (1.2, 6),
     "scan.motion_luma": (1, 255),
-    "scan.motion_boost": (0, 100),
     "tracking.min_overlap": (0.05, 0.9),
     "tracking.max_lost_s": (0.1, 5),
     "tracking.position_noise": (0.001, 1),
@@ -423,7 +432,7 @@ def make_config(stated: Mapping[str, Any]) -> Config:
 
 
 def _check_scan(plan: ScanPlan) -> None:
-    for name in (plan.tile_detector, plan.follow_detector):
+    for name in (plan.tile_detector, plan.scan_detector, plan.follow_detector):
         if name not in GEOMETRIES:
             raise ConfigError(
                 f'scan: "{name}" is no detector; choose one of: {", ".join(GEOMETRIES)}'

@@ -23,7 +23,7 @@ from edge_app.core.gallery import Gallery
 from edge_app.core.geometry import Transform, scaled, smoothed
 from edge_app.core.match import match
 from edge_app.core.quality import QualityLimits
-from edge_app.core.scan import Region, Scanner, ScanPlan
+from edge_app.core.scan import Region, Scanner, ScanPlan, still_regions
 from edge_app.core.track import Track, Tracker, TrackingLimits
 from edge_app.ports import Stopwatch, TensorModel
 from edge_app.records import (
@@ -51,6 +51,12 @@ _WIDER, _SOFTER_PX = 1.2, 3.0
 """How much wider a second look is, and by how many pixels of the crop it is smoothed: that wins
 back five of six small faces that a first look rejects (docs/adr/0003)."""
 
+_EAGER = 0.5
+"""Share of the interval between two looks that a face without its first votes waits."""
+
+_SLACK_S = 0.005
+"""Cameras do not keep time to the millisecond: what is due so soon is due in this frame."""
+
 _MAX_VOTES = 30
 """Who stays in view for hours is judged by the latest votes."""
 
@@ -65,7 +71,9 @@ class Rules:
     better_quality:       a face is embedded again only when its quality is this many times
                           the best so far (or while it has too few votes for a decision, or
                           when it may have become another's).
-    look_interval_s:      least time between two close looks (mesh and quality) at one face.
+    look_interval_s:      least time between two close looks (mesh and quality) at one face; half
+                          of it until the face has its first votes.
+    looks_per_frame:      how many faces are looked at closely in one frame, at most.
     min_continuity:       correlation of successive sketches of a face (core/continuity.py)
                           below which it may be another person's.
     min_coherence:        score between successive embeddings of one tracklet below which it
@@ -86,6 +94,7 @@ class Rules:
     candidates: int
     better_quality: float
     look_interval_s: float
+    looks_per_frame: int
     min_continuity: float
     min_coherence: float
     encounter_gap_s: float
@@ -134,6 +143,7 @@ class _Tracklet:
     candidates: of the votes' fused probe.
     gated:    its last look ended in a rejection; it carries no name until it passes again.
     doubtful: that rejection said it is no face; it is not worth following from frame to frame.
+    settled:  it has its first votes, or was refused: it need not be followed in every frame.
     """
 
     votes: list[Vote] = field(default_factory=list)
@@ -145,6 +155,7 @@ class _Tracklet:
     last_embedding: Float32Array | None = field(default=None, repr=False)
     gated: bool = False
     doubtful: bool = False
+    settled: bool = False
 
 
 class State:
@@ -159,6 +170,10 @@ class State:
         self.rejections: Counter[Rejection] = Counter()
         self.faces_detected = 0
         self.faces_embedded = 0
+
+    def last_look_s(self, track: Track) -> float:
+        tracklet = self.tracklets.get(track.track_id)
+        return float("-inf") if tracklet is None else tracklet.last_look_s
 
     def is_doubtful(self, track_id: int) -> bool:
         tracklet = self.tracklets.get(track_id)
@@ -180,31 +195,42 @@ class Pipeline:
     def process(self, frame: Frame, state: State, gallery: Gallery, now: datetime) -> FrameResult:
         """One frame. `now` is wall time: consents are judged by it, at match time (P2)."""
         state.tracker.predict(frame.time_s)
-        detections = self._detect(frame.image_bgr, state)
+        detections = self._detect(frame.image_bgr, frame.time_s, state)
         seen = state.tracker.update(detections, frame.time_s)
         _forget_ended(state)
         self._stopwatch.lap("track")
-        for track in seen:
-            self._look_at(track, frame, state, gallery, now)
+        looks = 0
+        for track in sorted(seen, key=state.last_look_s):
+            if looks < self._rules.looks_per_frame:
+                looks += self._look_at(track, frame, state, gallery, now)
         recognised, sightings = self._decide(frame, state, gallery, now)
         self._stopwatch.lap("decide")
         return FrameResult(tuple(sightings), tuple(recognised))
 
-    def _detect(self, image: ImageBgr, state: State) -> list[Detection]:
-        known = [t.box_px for t in state.tracker.tracks if not state.is_doubtful(t.track_id)]
+    def _detect(self, image: ImageBgr, time_s: float, state: State) -> list[Detection]:
+        known = [t for t in state.tracker.tracks if not state.is_doubtful(t.track_id)]
+        followed = [track.box_px for track in known if self._is_due(track, state, time_s)]
+        waiting = [track.box_px for track in known if not self._is_due(track, state, time_s)]
         found: list[Detection] = []
-        for region in state.scanner.regions(image, known):
+        for region in state.scanner.regions(image, followed, waiting):
             found += self.detect_in(image, region)
         detections = decode.suppress(found, self._rules.max_detection_overlap)
         state.faces_detected += len(detections)
         self._stopwatch.lap("detect")
         return detections
 
+    def _is_due(self, track: Track, state: State, time_s: float) -> bool:
+        """Whether to look around a known face in this frame."""
+        tracklet = state.tracklets.get(track.track_id)
+        if tracklet is None or not tracklet.settled:
+            return True
+        return time_s - track.last_seen_s >= self._rules.look_interval_s - _SLACK_S
+
     def detect_in(self, image: ImageBgr, region: Region) -> list[Detection]:
         """The faces in one region of a frame."""
         geometry = decode.GEOMETRIES[region.detector]
         tensor, scale = decode.network_input(
-            image, region.box_px, geometry.input_px, brightened=region.brightened
+            image, region.box_px, geometry, brightened=region.brightened
         )
         regressors, logits = self._models.detectors[region.detector](tensor)
         return decode.decode(
@@ -213,37 +239,46 @@ class Pipeline:
             geometry,
             region=region.box_px,
             scale=scale,
-            min_score=self._rules.min_detection_score,
+            min_score=max(self._rules.min_detection_score, region.min_score),
             min_width_px=region.min_width_px,
             max_width_px=region.max_width_px,
         )
 
     def detect_whole(self, image: ImageBgr) -> list[Detection]:
         """The faces of a single picture: every tile is searched. Best first."""
+        height, width = image.shape[:2]
         found: list[Detection] = []
-        for region in Scanner(self._rules.scan).regions(image, ()):
+        for region in still_regions(width, height, self._rules.scan):
             found += self.detect_in(image, region)
         return decode.suppress(found, self._rules.max_detection_overlap)
 
     def _look_at(
         self, track: Track, frame: Frame, state: State, gallery: Gallery, now: datetime
-    ) -> None:
-        """Gates one face and, if it passes and is worth it, searches it and adds its vote."""
+    ) -> bool:
+        """Gates one face and, if it passes and is worth it, searches it and adds its vote.
+
+        Returns whether that took a close look.
+        """
         tracklet = state.tracklets.setdefault(track.track_id, _Tracklet())
         if track.detection is None:
-            return
-        rejection = self._attention(track.detection, frame, state)
-        if rejection is None:
-            if frame.time_s - tracklet.last_look_s < self._rules.look_interval_s:
-                return
+            return False
+        refused = self._attention(track.detection, frame, state)
+        rejection = refused
+        if refused is None:
+            interval_s = self._rules.look_interval_s * (1 if tracklet.settled else _EAGER)
+            if frame.time_s - tracklet.last_look_s < interval_s - _SLACK_S:
+                return False
             tracklet.last_look_s = frame.time_s
             rejection = self._look_closely(
                 track.detection, tracklet, frame=frame, state=state, gallery=gallery, now=now
             )
         tracklet.gated = rejection is not None
         tracklet.doubtful = rejection is Rejection.NOT_A_FACE
+        enough = len(tracklet.votes) >= self._rules.decision.min_agreeing_frames
+        tracklet.settled = enough or rejection is not None
         if rejection is not None:
             state.rejections[rejection] += 1
+        return refused is None
 
     def _attention(self, detection: Detection, frame: Frame, state: State) -> Rejection | None:
         if attention.cut_off(detection.box_px, frame.width_px, frame.height_px):

@@ -21,28 +21,36 @@ from edge_app.records import Box, Detection, Float32Array, ImageBgr, Landmarks
 class DetectorGeometry:
     """What decoding needs to know of one detector.
 
-    input_px: side of the square input.
-    anchors:  shape (n, 2), float32, anchor centres as shares of the input's side.
+    width_px, height_px: of the input.
+    anchors_px:          shape (n, 2), float32, anchor centres in pixels of the input.
     """
 
-    input_px: int
-    anchors: Float32Array
+    width_px: int
+    height_px: int
+    anchors_px: Float32Array
+
+    def scale(self, region: Box) -> float:
+        """Input pixels per frame pixel when the whole of a region is shown."""
+        return min(self.width_px / region.width, self.height_px / region.height)
 
 
-def detector_geometry(input_px: int, cells: tuple[tuple[int, int], ...]) -> DetectorGeometry:
-    """Anchor centres, row by row; `cells` lists (cells per side, anchors per cell) per layer."""
+def detector_geometry(
+    width_px: int, height_px: int, cells: tuple[tuple[int, int], ...]
+) -> DetectorGeometry:
+    """Anchor centres, row by row; `cells` lists (side in pixels, anchors per cell) per layer."""
     layers = []
-    for per_side, per_cell in cells:
-        centres = (np.arange(per_side, dtype=np.float32) + 0.5) / per_side
-        grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
+    for side_px, per_cell in cells:
+        x, y = (np.arange(side_px / 2, length, side_px) for length in (width_px, height_px))
+        grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
         layers.append(np.repeat(grid, per_cell, axis=0))
-    return DetectorGeometry(input_px, np.concatenate(layers))
+    return DetectorGeometry(width_px, height_px, np.concatenate(layers).astype(np.float32))
 
 
 GEOMETRIES = {
-    "blazeface_short": detector_geometry(128, ((16, 2), (8, 6))),
-    "blazeface_back": detector_geometry(256, ((16, 2), (8, 6))),
-    "blazeface_full": detector_geometry(192, ((48, 1),)),
+    "blazeface_short": detector_geometry(128, 128, ((8, 2), (16, 6))),
+    "blazeface_wide": detector_geometry(320, 192, ((8, 2), (16, 6))),
+    "blazeface_back": detector_geometry(256, 256, ((16, 2), (32, 6))),
+    "blazeface_full": detector_geometry(192, 192, ((4, 1),)),
 }
 
 
@@ -57,23 +65,23 @@ _MAX_GAIN = 4.0
 
 
 def network_input(
-    image: ImageBgr, region: Box, input_px: int, *, brightened: bool
+    image: ImageBgr, region: Box, geometry: DetectorGeometry, *, brightened: bool
 ) -> tuple[Float32Array, float]:
-    """The region, scaled to fit the input square from its top left corner, rest black.
+    """The region, scaled to fit a detector's input from its top left corner, rest black.
 
     brightened: its darkest and brightest pixels become black and white, as far as a gain of
     4 goes: a camera exposes for the whole frame, not for its corners.
 
-    Returns (tensor, scale): tensor float32 (1, input_px, input_px, 3), RGB in -1 to 1;
-    scale in input pixels per frame pixel. The region must lie inside the image.
+    Returns (tensor, scale): tensor float32 (1, height, width, 3), RGB in -1 to 1; scale in
+    input pixels per frame pixel. The region must lie inside the image.
     """
     x0, y0, x1, y1 = (round(v) for v in (region.x0, region.y0, region.x1, region.y1))
-    scale = input_px / max(x1 - x0, y1 - y0)
+    scale = geometry.scale(Box(x0, y0, x1, y1))
     width, height = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
     small = _resized(image[y0:y1, x0:x1], width, height, scale)
     luma = small[::_LUMA_STEP_PX, ::_LUMA_STEP_PX, 1]
     darkest, brightest = _range_of(luma) if brightened else (0, 255)
-    tensor = np.full((1, input_px, input_px, 3), -1.0, dtype=np.float32)
+    tensor = np.full((1, geometry.height_px, geometry.width_px, 3), -1.0, dtype=np.float32)
     rgb = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
     # The table turns bytes into the network's numbers in one pass, straight into place.
     cv2.LUT(rgb, _levels(darkest, brightest), dst=tensor[0, :height, :width])
@@ -130,7 +138,7 @@ def decode(
     keep = np.flatnonzero(certain & fitting)
     values = values[keep]
     origin = np.array([round(region.x0), round(region.y0)], dtype=np.float32)
-    anchors_px = geometry.anchors[keep] * geometry.input_px
+    anchors_px = geometry.anchors_px[keep]
     centres = (values[:, 0:2] + anchors_px) / scale + origin
     half_sizes = values[:, 2:4] / (2 * scale)
     keypoints = (values[:, 4:16].reshape(-1, 6, 2) + anchors_px[:, None]) / scale + origin
@@ -186,17 +194,20 @@ def _blend(best: Detection, same: list[Detection]) -> Detection:
     )
 
 
-def tiles(width_px: int, height_px: int, side_px: float, overlap: float) -> tuple[Box, ...]:
-    """Covers a frame with as few squares as will do, evenly spread.
+def tiles(
+    width_px: int, height_px: int, tile_px: tuple[float, float], overlap: float
+) -> tuple[Box, ...]:
+    """Covers a frame with as few tiles as will do, evenly spread.
 
-    overlap: least share of its side that a square has in common with its neighbour. A frame
-    that is narrower than a square cuts it off.
+    tile_px: their width and height. A frame that is narrower or lower cuts them off.
+    overlap: least share of its side that a tile has in common with its neighbour.
     """
 
-    def spans(length: int) -> list[tuple[float, float]]:
+    def spans(length: int, side_px: float) -> list[tuple[float, float]]:
         side = min(side_px, float(length))
         count = 1 + math.ceil((length - side) / (side_px * (1 - overlap)))
         step = (length - side) / max(count - 1, 1)
         return [(i * step, i * step + side) for i in range(count)]
 
-    return tuple(Box(x0, y0, x1, y1) for y0, y1 in spans(height_px) for x0, x1 in spans(width_px))
+    across, down = spans(width_px, tile_px[0]), spans(height_px, tile_px[1])
+    return tuple(Box(x0, y0, x1, y1) for y0, y1 in down for x0, x1 in across)

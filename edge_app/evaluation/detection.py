@@ -84,8 +84,8 @@ class Bin:
 class SceneOutcome:
     """What became of one scene.
 
-    found, in_time: a flag for each true face: in the first frame; in the half second in which
-                    a running device finds it.
+    found, in_time: a flag for each true face: in the frame as a still; in the half second in
+                    which a running device finds it.
     false:          confirmed detections that are no face, or a second one of the same face.
     unconfirmed:    the same before FaceMesh had its say.
     false_in_time:  false ones among all of the half second's frames.
@@ -121,7 +121,7 @@ class DetectionResult:
         by_width = {(bin_.from_px, bin_.to_px): bin_ for bin_ in self.bins}
         return {
             "measure": "detection",
-            "protocol": "first-frame scan, suppression, mesh presence, one detection per mesh; a "
+            "protocol": "a still, suppression, mesh presence, one detection per mesh; a "
             "detection is a face when the box around its mesh overlaps a true box by "
             f"{MIN_OVERLAP} or more (intersection over union), one to one, best score first; "
             "recall at a width: faces within 15 % of it; recall within 0.5 s: the rotating scan, "
@@ -190,7 +190,7 @@ def run(reader: FaceReader, *, scenes: Path, truth: Path, json_out: Path) -> Det
 
 
 def search(reader: FaceReader, scene: Truth, image: ImageBgr) -> SceneOutcome:
-    """Searches one scene as a device's first frame, and as a face that a running one meets."""
+    """Searches one scene as a still, and as faces that a running device meets."""
     truth = [face.box_px for face in scene.faces]
     detections = reader.detections(image)
     found, false = assign(_boxes(reader.confirmed(image, detections)), truth)

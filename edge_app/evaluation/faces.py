@@ -111,11 +111,11 @@ class FaceReader:
         return None
 
     def detections(self, image: ImageBgr) -> list[Detection]:
-        """What the scan of a device's first frame takes for faces; best first."""
+        """What the scan of a still takes for faces; best first."""
         return self._pipeline.detect_whole(image)
 
     def scene(self, image: ImageBgr) -> list[FaceReading]:
-        """Every face of a frame, found by the scan of a device's first frame; best first."""
+        """Every face of a frame, found by the scan of a still; best first."""
         return self.confirmed(image, self.detections(image))
 
     def arrival(self, frames: Iterable[ImageBgr]) -> Iterator[list[FaceReading]]:

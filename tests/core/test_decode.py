@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from edge_app.core import decode as d
 from edge_app.records import Box, Detection, Landmarks
 
-SHORT = d.GEOMETRIES["blazeface_short"]
+SHORT, BACK = d.GEOMETRIES["blazeface_short"], d.GEOMETRIES["blazeface_back"]
 SQUARE = Box(0, 0, 128, 128)
 
 
@@ -23,13 +23,19 @@ def outputs(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("blazeface_short", 896), ("blazeface_back", 896), ("blazeface_full", 2304)],
+    [
+        ("blazeface_short", 896),
+        ("blazeface_back", 896),
+        ("blazeface_full", 2304),
+        ("blazeface_wide", 3360),
+    ],
 )
 def test_anchor_counts_fit_the_networks(name: str, count: int) -> None:
-    anchors = d.GEOMETRIES[name].anchors
+    geometry = d.GEOMETRIES[name]
+    anchors = geometry.anchors_px
     assert anchors.shape == (count, 2)
     assert anchors.min() > 0
-    assert anchors.max() < 1
+    assert (anchors.max(axis=0) < (geometry.width_px, geometry.height_px)).all()
 
 
 def decoded(
@@ -126,15 +132,17 @@ def test_suppression_leaves_no_overlaps_and_loses_no_place(
 
 
 @settings(max_examples=60)
-@given(st.integers(2, 1300), st.integers(2, 1300), st.sampled_from([128, 192, 256]))
-def test_network_input_is_in_range_and_letterboxed(width: int, height: int, size: int) -> None:
+@given(st.integers(2, 1300), st.integers(2, 1300), st.sampled_from(sorted(d.GEOMETRIES)))
+def test_network_input_is_in_range_and_letterboxed(width: int, height: int, detector: str) -> None:
     image = np.full((height, width, 3), 200, np.uint8)
-    tensor, scale = d.network_input(image, Box(0, 0, width, height), size, brightened=True)
-    assert tensor.shape == (1, size, size, 3)
-    assert scale == pytest.approx(size / max(width, height))
+    geometry = d.GEOMETRIES[detector]
+    size = (geometry.height_px, geometry.width_px)
+    tensor, scale = d.network_input(image, Box(0, 0, width, height), geometry, brightened=True)
+    assert tensor.shape == (1, *size, 3)
+    assert scale == pytest.approx(min(size[0] / height, size[1] / width))
     assert tensor.min() >= -1
     assert tensor.max() <= 1
-    rest = np.ones((size, size), bool)
+    rest = np.ones(size, bool)
     rest[: max(1, round(height * scale)), : max(1, round(width * scale))] = False
     assert (tensor[0, rest] == -1).all()
 
@@ -143,14 +151,14 @@ def test_colours_are_turned_round() -> None:
     image = np.zeros((256, 256, 3), np.uint8)
     image[:128] = (255, 0, 128)
     image[128:, :, 1] = 255
-    tensor, _ = d.network_input(image, Box(0, 0, 256, 256), 256, brightened=True)
+    tensor, _ = d.network_input(image, Box(0, 0, 256, 256), BACK, brightened=True)
     np.testing.assert_allclose(tensor[0, 0, 0], [128 / 127.5 - 1, -1, 1], atol=1e-6)
 
 
 def test_a_dark_region_is_stretched_to_the_whole_range() -> None:
     ramp = np.tile(np.linspace(20, 100, 256).astype(np.uint8)[:, None], (256, 1, 3))
     tensor, _ = d.network_input(
-        ramp.reshape(256, 256, 3), Box(0, 0, 256, 256), 256, brightened=True
+        ramp.reshape(256, 256, 3), Box(0, 0, 256, 256), BACK, brightened=True
     )
     assert tensor.min() == -1
     assert tensor.max() == pytest.approx(1, abs=0.02)
@@ -159,7 +167,7 @@ def test_a_dark_region_is_stretched_to_the_whole_range() -> None:
 def test_other_regions_stay_as_they_are() -> None:
     ramp = np.tile(np.linspace(20, 100, 256).astype(np.uint8)[:, None], (256, 1, 3))
     tensor, _ = d.network_input(
-        ramp.reshape(256, 256, 3), Box(0, 0, 256, 256), 256, brightened=False
+        ramp.reshape(256, 256, 3), Box(0, 0, 256, 256), BACK, brightened=False
     )
     assert tensor.min() == pytest.approx(20 / 127.5 - 1)
     assert tensor.max() == pytest.approx(100 / 127.5 - 1)
@@ -167,17 +175,18 @@ def test_other_regions_stay_as_they_are() -> None:
 
 def test_a_flat_region_is_not_made_of_noise() -> None:
     image = np.random.default_rng(0).integers(60, 64, (256, 256, 3)).astype(np.uint8)
-    tensor, _ = d.network_input(image, Box(0, 0, 256, 256), 256, brightened=True)
+    tensor, _ = d.network_input(image, Box(0, 0, 256, 256), BACK, brightened=True)
     assert np.ptp(tensor) <= 4 * 3 / 127.5 + 1e-6
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000), st.floats(0.1, 1), st.floats(0, 0.5))
 def test_tiles_cover_the_frame(width: int, height: int, share: float, overlap: float) -> None:
-    side = share * max(width, height)
-    boxes = d.tiles(width, height, side, overlap)
-    assert all(b.width <= side + 1e-6 and b.height <= side + 1e-6 for b in boxes)
-    across = ({(b.x0, b.x1) for b in boxes}, width), ({(b.y0, b.y1) for b in boxes}, height)
-    for covered, length in across:
+    tile = (share * max(width, height), 0.6 * share * max(width, height))
+    boxes = d.tiles(width, height, tile, overlap)
+    assert all(b.width <= tile[0] + 1e-6 and b.height <= tile[1] + 1e-6 for b in boxes)
+    across = {(b.x0, b.x1) for b in boxes}, width, tile[0]
+    down = {(b.y0, b.y1) for b in boxes}, height, tile[1]
+    for covered, length, side in (across, down):
         spans = sorted(covered)
         assert spans[0][0] == 0
         assert spans[-1][1] == pytest.approx(length)

@@ -33,7 +33,7 @@ ANGLES: dict[Ask | Facing, tuple[float, float]] = {
     Ask.STRAIGHT: (0.0, 0.0),
     Ask.LEFT: (38.0, 0.0),
     Ask.RIGHT: (-38.0, 0.0),
-    Ask.UP: (0.0, 22.0),
+    Ask.UP: (0.0, 20.0),
     Facing.DOWN: (0.0, -14.0),
 }
 Asked = Ask | Facing

@@ -22,17 +22,21 @@ from edge_app.records import (
 
 PLAN = ScanPlan(
     tile_detector="blazeface_back",
+    scan_detector="blazeface_wide",
     follow_detector="blazeface_short",
     tile=0.24,
+    scan_tile=0.37,
     overlap=0.2,
+    scan_overlap=0.14,
     max_tile_face=0.33,
     min_input_px=13.0,
+    min_scan_score=0.5,
     tiles_per_frame=1,
+    still_frames=3,
     follow_margin=2.0,
-    motion_luma=20,
-    motion_boost=8.0,
+    motion_luma=12,
 )
-ROLES = {PLAN.tile_detector: "tile", PLAN.follow_detector: "follow"}
+ROLES = {PLAN.tile_detector: "tile", PLAN.scan_detector: "scan", PLAN.follow_detector: "follow"}
 RULES = ReadingRules(scan=PLAN, max_detection_overlap=0.3, min_presence=0.5)
 
 

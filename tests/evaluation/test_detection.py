@@ -19,7 +19,7 @@ from edge_app.evaluation.detection import (
 )
 from edge_app.evaluation.scenes import MAX_FACE_PX, MIN_FACE_PX, TrueFace, Truth, Wear, encode_truth
 from edge_app.records import Box
-from tests.evaluation.fakes import FakePipeline, detection, reader
+from tests.evaluation.fakes import PLAN, FakePipeline, detection, reader
 
 WEAR = Wear(1.0, 0.0, 0.0)
 
@@ -108,13 +108,13 @@ def test_nothing_is_found_where_nothing_is_pasted() -> None:
 def test_a_scene_is_searched_at_once_and_as_a_face_that_comes() -> None:
     """The scan of a whole frame misses what the rotation finds, and the other way round."""
     seen, hidden, ghost = detection(50, 50, 40), detection(150, 150, 40), detection(150, 50, 40)
-    pipeline = FakePipeline({"tile": [hidden]}, whole=[seen, ghost], presence={150: 0.4})
+    pipeline = FakePipeline({"scan": [hidden]}, whole=[seen, ghost], presence={150: 0.4})
     scene = Truth("a.jpg", (face(50, 50, 40), face(150, 150, 40)), WEAR)
-    image = np.zeros((200, 200, 3), np.uint8)
+    image = np.zeros((192, 320, 3), np.uint8)
     result = search(reader(pipeline), scene, image)
     assert (result.found, result.false, result.unconfirmed) == ((True, False), 0, 1)
     assert result.in_time == (False, False)  # FaceMesh rejects it
-    assert pipeline.searched == ["tile"] * FRAMES_WATCHED
+    assert pipeline.searched == ["scan"] * (FRAMES_WATCHED // PLAN.still_frames)
     pipeline.presence = {}
     result = search(reader(pipeline), scene, image)
     assert (result.found, result.false) == ((True, False), 1)
@@ -122,7 +122,7 @@ def test_a_scene_is_searched_at_once_and_as_a_face_that_comes() -> None:
 
 
 def test_the_program(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((200, 200, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((192, 320, 3), np.uint8))
     (tmp_path / "broken.png").write_bytes(b"")
     truth = tmp_path / "truth.json"
     faces = reader(FakePipeline(whole=[detection(50, 50, 40), detection(150, 150, 40)]))
