@@ -41,9 +41,11 @@ models-check: ## rebuild them elsewhere and compare bit for bit (needs npm)
 	@deploy/setup.sh dev
 	$(PY) -m models.build --check
 
-bench: ## measure every stage on this machine
-	@deploy/setup.sh demo
-	.venv/bin/familiar bench
+bench: ## measure every stage and replayed frames, store them in build/, compare with docs/
+	@deploy/setup.sh dev
+	@$(PY) deploy/demo/media.py
+	.venv/bin/familiar bench --faces build/media --save build/bench.json \
+	  --report build/bench.html --against docs/bench-reference.json
 
 bench-gallery: ## publish, install and start galleries of 1,000 to 50,000 people (SIZES="1000 10000")
 	@deploy/setup.sh dev

@@ -237,7 +237,7 @@ class Config(_Section):
         min_input_px=13.0,
         min_scan_score=0.55,
         tiles_per_frame=2,
-        still_frames=3,
+        still_frames=4,
         follow_margin=2.0,
         motion_luma=12,
     )

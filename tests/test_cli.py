@@ -254,9 +254,18 @@ def test_doctor_leaves_the_light_of_a_running_device_alone(familiar: Familiar) -
     assert (led / "brightness").read_text() == "255"
 
 
-def test_bench_prints_json(familiar: Familiar) -> None:
-    report = json.loads(familiar("bench", "--json", "--calls", "5").out)
-    assert {"machine", "stages", "first_frame_ms"} <= report.keys()
+BENCH = ("bench", "--calls", "5", "--templates", "100")
+
+
+def test_bench_stores_its_figures_and_compares_them(familiar: Familiar, tmp_path: Path) -> None:
+    stored, before = tmp_path / "bench.json", tmp_path / "before.json"
+    assert familiar("bench", "--against", before).status == 2
+    before.write_text('{"stages": [{"stage": "embed", "ratio": 0.001}], "replays": []}')
+    done = familiar(*BENCH, "--save", stored, "--against", before)
+    assert done.status == 1
+    assert "slower: embed" in done.out
+    report = json.loads(stored.read_text())
+    assert {"machine", "stages", "replays"} <= report.keys()
     assert all(stage["p50_ms"] <= stage["p95_ms"] for stage in report["stages"])
 
 
@@ -448,7 +457,7 @@ def test_nobody_is_enrolled_who_cannot_be_given_the_receipt(
 
 @pytest.mark.parametrize(
     "command",
-    [("people", "list"), ("people", "list", "--json"), ("--help",), ("bench", "--calls", "5"),
+    [("people", "list"), ("people", "list", "--json"), ("--help",), BENCH,
      ("doctor", "--camera", "/dev/video77")],
 )  # fmt: skip
 def test_output_that_cannot_be_written(enrolled: Familiar, command: tuple[str, ...]) -> None:

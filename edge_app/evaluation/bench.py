@@ -1,42 +1,53 @@
 """How long every stage takes on this machine: `familiar bench`.
 
 The networks take the same time whatever is in the picture, so the stages are timed on
-generated input and need no face. Figures are percentiles over single calls in one process.
+generated input and need no face. What a frame costs as a whole is in `bench_replay.py`.
+
+A shared machine is fast at one moment and slow at the next. So each time is also given as a
+ratio to that of one fixed calculation, run just before and after: ratios can be compared.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
 from edge_app.core import quality
 from edge_app.core.gallery import IndexFactory
-from edge_app.core.scan import Region, Scanner, ScanPlan
+from edge_app.core.scan import Region, Scanner, ScanPlan, frame_regions
+from edge_app.errors import ConfigError
 from edge_app.pipeline import Pipeline
 from edge_app.records import Box, Detection, Float32Array, Landmarks
 
-GALLERY_SIZES = (100, 1_000, 10_000, 50_000)
-_WIDTH_PX, _HEIGHT_PX = 1920, 1080
-_WHOLE_FRAME, _ALIGNMENT = "detect, whole frame", "mesh and alignment"
-_QUALITY, _EMBEDDING = "quality", "embed"
+GALLERY_SIZES = (100, 1_000, 10_000, 50_000, 200_000)
+WIDTH_PX, HEIGHT_PX = 1920, 1080
+
+LARGEST_CHANGE: Final = 1.2
+"""A ratio that grew or shrank by more than this factor has changed."""
+
 _RUNTIME_PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless")
+_REFERENCE_SIDE: Final = 512
+_REFERENCE_CALLS: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
 class StageFigure:
-    """Milliseconds per call."""
+    """Milliseconds per call. ratio: p50 over the reference calculation's."""
 
     stage: str
     p50_ms: float
     p95_ms: float
+    ratio: float
     calls: int
 
 
@@ -53,59 +64,137 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayFigure:
+    """What the frames of one replay cost.
+
+    name:            in words; how many faces, and whether the camera swayed.
+    cold_ms:         the very first frame; median over several beginnings.
+    cold_invokes_ms: of that, the networks.
+    p50_ms, p95_ms:  one frame, once everybody in view is settled.
+    cpu_ms:          processor time of one frame, the mean; cpu_ratio: over the reference's time.
+    cold_ratio:      of cold_ms.
+    dropped:         frames of which a newer one arrived before their turn came.
+    embedded:        faces that were embedded in all, the cold ones included.
+    stages:          p50 of each of the pipeline's own stages, in the frames it ran in.
+    """
+
+    name: str
+    faces: int
+    frames: int
+    cold_ms: float
+    cold_invokes_ms: float
+    cold_ratio: float
+    p50_ms: float
+    p95_ms: float
+    cpu_ms: float
+    cpu_ratio: float
+    dropped: int
+    embedded: int
+    stages: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class BenchReport:
-    """peak_rss_mb: the largest resident set of this process, everything loaded."""
+    """load_ms: to load and check the networks. rss_mb: resident once they had run, without
+    any gallery."""
 
     machine: Machine
     model_threads: int
+    reference_ms: float
+    load_ms: float
+    rss_mb: float
     stages: tuple[StageFigure, ...]
-    first_frame_ms: float
-    peak_rss_mb: float
+    replays: tuple[ReplayFigure, ...]
 
 
-def run_bench(
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A ratio that differs from the reference's. factor: above 1 is slower."""
+
+    what: str
+    factor: float
+
+
+def run_stages(
     pipeline: Pipeline,
     plan: ScanPlan,
     index_factory: IndexFactory,
     *,
-    model_threads: int,
     calls: int,
+    largest_gallery: int,
     on_stage: Callable[[str], None],
-) -> BenchReport:
-    """Times each stage `calls` times after a warm-up. `on_stage` hears each name beforehand."""
+) -> tuple[StageFigure, ...]:
+    """Times each stage `calls` times after a warm-up. `on_stage` hears each name beforehand.
+
+    largest_gallery: templates; searches of larger ones are left out.
+    """
     rng = np.random.default_rng(1)
-    image = rng.integers(0, 255, (_HEIGHT_PX, _WIDTH_PX, 3), dtype=np.uint8)
-    regions = Scanner(plan).regions(image, ())
-    tile, follow = regions[0], Region(Box(800, 400, 1000, 600), plan.follow_detector)
+    image = rng.integers(0, 255, (HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8)
+    whole, tile, *_ = frame_regions(WIDTH_PX, HEIGHT_PX, plan)
+    follow = Region(Box(800, 400, 1000, 600), plan.follow_detector)
     face_box = Detection(Box(850, 450, 950, 550), _keypoints(), 0.9)
     face, mesh = pipeline.aligned(image, face_box)
-    tracked = [Box(900, 500, 1000, 600)]
     scanner = Scanner(plan)
     stages: list[tuple[str, Callable[[], object]]] = [
-        ("plan the scan", lambda: scanner.regions(image, tracked)),
-        (f"detect, one tile ({tile.detector})", lambda: pipeline.detect_in(image, tile)),
-        (
-            f"detect, around a known face ({plan.follow_detector})",
-            lambda: pipeline.detect_in(image, follow),
-        ),
-        (_WHOLE_FRAME, lambda: pipeline.detect_whole(image)),
-        (_ALIGNMENT, lambda: pipeline.aligned(image, face_box)),
-        (_QUALITY, lambda: quality.assess(face, mesh)),
-        (_EMBEDDING, lambda: pipeline.embed(face)),
+        ("plan the scan", lambda: scanner.regions(image, [face_box.box_px])),
+        ("detect, whole frame", lambda: pipeline.detect_in(image, whole)),
+        ("detect, one tile", lambda: pipeline.detect_in(image, tile)),
+        ("detect, around a known face", lambda: pipeline.detect_in(image, follow)),
+        ("detect, a still", lambda: pipeline.detect_whole(image)),
+        ("mesh and alignment", lambda: pipeline.aligned(image, face_box)),
+        ("quality", lambda: quality.assess(face, mesh)),
+        ("embed", lambda: pipeline.embed(face)),
     ]
     figures = [_time(name, call, calls, on_stage) for name, call in stages]
     dim = len(pipeline.embed(face))
-    for size in GALLERY_SIZES:
+    for size in (size for size in GALLERY_SIZES if size <= largest_gallery):
         index = index_factory(_templates(rng, size, dim))
         probe = _templates(rng, 1, dim)[0]
         search = partial(index.search, probe, 20)
-        figures.append(_time(_matching(size), search, calls, on_stage))
-    p50 = {figure.stage: figure.p50_ms for figure in figures}
-    steps = (_WHOLE_FRAME, _ALIGNMENT, _QUALITY, _EMBEDDING, _matching(GALLERY_SIZES[-1]))
-    first = sum(p50[step] for step in steps)
-    return BenchReport(
-        machine(), model_threads, tuple(figures), round(first, 2), round(_peak_rss_mb(), 1)
+        figures.append(_time(f"match among {size:,} templates", search, calls, on_stage))
+    return tuple(figures)
+
+
+def reference_ms() -> float:
+    """How long the fixed calculation takes now, in milliseconds: a product of two matrices."""
+    matrix = np.full((_REFERENCE_SIDE, _REFERENCE_SIDE), 0.5, np.float32)
+    return float(np.median([_elapsed_ms(lambda: matrix @ matrix) for _ in range(_REFERENCE_CALLS)]))
+
+
+def changes(report: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[Change, ...]:
+    """The ratios of a report that are not those of another, both as `bench` stores them.
+
+    Raises ConfigError if either is not such a report.
+    """
+    try:
+        now, before = dict(_ratios(report)), dict(_ratios(reference))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError("no report of `familiar bench --save`: name one that is") from error
+    factors = {what: now[what] / before[what] for what in now if before.get(what, 0) > 0}
+    return tuple(
+        Change(what, round(factor, 3))
+        for what, factor in factors.items()
+        if not 1 / LARGEST_CHANGE <= factor <= LARGEST_CHANGE
     )
+
+
+def read_report(path: Path) -> Mapping[str, Any]:
+    """A report that was stored. Raises ConfigError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no report of `familiar bench --save`: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is no report of `familiar bench --save`")
+    return content
+
+
+def _ratios(report: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for stage in report["stages"]:
+        yield stage["stage"], float(stage["ratio"])
+    for replay in report["replays"]:
+        yield f"{replay['name']}: cold frame", float(replay["cold_ratio"])
+        yield f"{replay['name']}: CPU per frame", float(replay["cpu_ratio"])
 
 
 def machine() -> Machine:
@@ -121,15 +210,23 @@ def machine() -> Machine:
     )
 
 
+def resident_mb() -> float:
+    """This process's resident set now."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return 0.0
+
+
+def percentile(times_ms: Sequence[float], percent: float) -> float:
+    return round(float(np.percentile(times_ms, percent)), 3)
+
+
 def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _matching(templates: int) -> str:
-    return f"match among {templates:,} templates"
 
 
 def _keypoints() -> Landmarks:
@@ -149,16 +246,17 @@ def _time(
     on_stage(name)
     for _ in range(max(2, calls // 10)):
         call()
-    times_ms = []
-    for _ in range(calls):
-        start_ns = time.perf_counter_ns()
-        call()
-        times_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
-    return StageFigure(name, _percentile(times_ms, 50), _percentile(times_ms, 95), calls)
+    before_ms = reference_ms()
+    times_ms = [_elapsed_ms(call) for _ in range(calls)]
+    beside_ms = (before_ms + reference_ms()) / 2
+    p50 = percentile(times_ms, 50)
+    return StageFigure(name, p50, percentile(times_ms, 95), round(p50 / beside_ms, 4), calls)
 
 
-def _percentile(times_ms: Sequence[float], percent: float) -> float:
-    return round(float(np.percentile(times_ms, percent)), 3)
+def _elapsed_ms(call: Callable[[], object]) -> float:
+    start_ns = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - start_ns) / 1e6
 
 
 def _cpu_name() -> str:
@@ -166,10 +264,3 @@ def _cpu_name() -> str:
         if line.startswith(("model name", "Model")):
             return line.partition(":")[2].strip()
     return platform.processor() or "unknown"
-
-
-def _peak_rss_mb() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
