@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accuracy models models-check bench bench-gallery fuzz kill-install lock clean
+.PHONY: help demo test check accuracy models models-check bench bench-gallery fuzz kill-install lock clean audit sbom
 
 PY := .venv/bin/python
 export PYTHON ?= python3
@@ -58,6 +58,17 @@ fuzz: ## fuzz every parser of what comes from outside (N=1000 runs each; in earn
 kill-install: ## kill the installation of a gallery at every system call, and fill its disk (N=1000 kills)
 	@deploy/setup.sh dev
 	$(PY) -m tests.attacks.killing $(N)
+
+audit: ## known weaknesses in our code (bandit) and in what a device installs (pip-audit)
+	@deploy/setup.sh audit
+	build/audit/bin/bandit -q -c pyproject.toml -r edge_app models deploy
+	build/audit/bin/pip-audit --no-deps --disable-pip -r deploy/requirements/run.txt
+
+sbom: ## what a device is made of, as CycloneDX: build/sbom.json
+	@deploy/setup.sh audit
+	build/audit/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
+		-o build/sbom.json deploy/requirements/run.txt
+	@echo "written to build/sbom.json"
 
 lock: ## resolve the requirement files anew (needs uv)
 	cd deploy/requirements && ./lock.sh

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prepares .venv for one make target: deploy/setup.sh (demo|dev)
+# Prepares .venv for one make target: deploy/setup.sh (demo|dev); with `audit`, build/audit
 # Python packages are pinned and hashed. Debian packages are installed when this runs as root,
 # and asked for otherwise.
 set -eu
@@ -28,6 +28,17 @@ command -v "$python" >/dev/null || need python3
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
     fail "needs Python 3.11 to 3.13, found $("$python" -V 2>&1); name one with  make PYTHON=python3.11"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
+
+if [ "$kind" = audit ]; then
+    wanted=deploy/requirements/audit.txt
+    [ build/audit/.installed -nt "$wanted" ] && exit 0
+    rm -rf build/audit
+    "$python" -m venv build/audit
+    build/audit/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$wanted" ||
+        fail "the tools could not be installed: see pip's lines above, then make again"
+    touch build/audit/.installed
+    exit 0
+fi
 
 if [ "$kind" = dev ]; then
     missing=

@@ -13,4 +13,5 @@ compile dev.txt pyproject.toml deploy/requirements/demo.in deploy/requirements/d
     deploy/requirements/models.in
 compile demo.txt pyproject.toml deploy/requirements/demo.in -c deploy/requirements/dev.txt
 compile run.txt pyproject.toml -c deploy/requirements/dev.txt
+compile audit.txt deploy/requirements/audit.in
 compile models.txt deploy/requirements/models.in -c deploy/requirements/dev.txt

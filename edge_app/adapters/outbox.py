@@ -163,7 +163,7 @@ class Outbox:
         with self._transaction() as database:
             self._drop_expired(database)
             rows = database.execute(
-                f"SELECT position, alert_id, topic, sealed, {_REMAINING_MS}"  # noqa: S608 (a constant)
+                f"SELECT position, alert_id, topic, sealed, {_REMAINING_MS}"  # noqa: S608 (a constant)  # nosec B608
                 " FROM alert WHERE position > :after ORDER BY position LIMIT :limit",
                 {**self._now(), "after": after, "limit": limit},
             ).fetchall()
@@ -243,7 +243,7 @@ class Outbox:
         }
 
     def _drop_expired(self, database: sqlite3.Connection) -> None:
-        statement = f"DELETE FROM alert WHERE {_REMAINING_MS} <= 0"  # noqa: S608 (a constant)
+        statement = f"DELETE FROM alert WHERE {_REMAINING_MS} <= 0"  # noqa: S608 (a constant)  # nosec B608
         _count_ended(database, "expired", database.execute(statement, self._now()).rowcount)
 
     def _force_out(self, database: sqlite3.Connection, alerts: int) -> None:
