@@ -2,6 +2,7 @@
 
     <operator>/broker/authority.json   the broker's host name, and the folder that it reads
                       ca.key ca.crt    what signs; the key stays here
+                      crl.pem          who was removed: the broker gets a copy
                       issued/          every client's certificate, by serial number
                       clients/NAME/    what is carried to a client: ca.crt client.crt client.key
     <broker folder>/  ca.crt server.crt server.key crl.pem acl, and the broker's mosquitto.conf
@@ -127,6 +128,8 @@ class BrokerFolder:
 
         Raises ConfigError if there is one for another host or folder; StorageError.
         """
+        if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", host):
+            raise ConfigError(f"{host!r} is neither a host name nor an address; correct it")
         wanted = AuthorityFile(1, host, str(served.resolve()))
         with exclusive(self.folder):
             if self.exists:
@@ -142,8 +145,11 @@ class BrokerFolder:
                 made = new_authority(f"Familiar {host}", now=now, lifetime=AUTHORITY_LIFETIME)
                 write_durably(self.folder / "ca.key", key_pem(made.key))
                 write_durably(self.folder / "ca.crt", pem(made.certificate))
+            if not (self.folder / "crl.pem").exists():
+                self._revoke((), None, now)
             make_private_folder(self._issued)
-            self._serve(served, host, now, serials=())
+            self._serve(served, host, now)
+            self._write_acl(served, now)
             # Last: the authority is there when its file is.
             write_durably(self.folder / "authority.json", to_json(wanted, _damaged))
             return True
@@ -159,23 +165,16 @@ class BrokerFolder:
         with exclusive(self.folder):
             served = self._served()
             carried = self.folder / "clients" / name
-            for client in self._clients(now):
-                if client.name == name and client.role is not role:
+            there = [client for client in self._clients(now) if client.name == name]
+            for client in there:
+                if client.role is not role:
                     raise ConfigError(f"{name} is a {client.role} already; choose another name")
-                if client.name == name and client.until - now > RENEW_BEFORE:
-                    return carried, False
-            authority, key = self._authority(), new_key()
-            certificate = client_certificate(
-                authority, key.public_key(), name, role, now=now, lifetime=LIFETIME
-            )
-            write_durably(self._issued / f"{certificate.serial_number:040x}.crt", pem(certificate))
-            make_private_folder(carried)
-            write_durably(carried / "ca.crt", pem(authority.certificate))
-            write_durably(carried / "client.key", key_pem(key))
-            write_durably(carried / "client.crt", pem(certificate))
+            new = not any(client.until - now > RENEW_BEFORE for client in there)
+            if new:
+                self._issue(name, role, carried, now)
             self._write_acl(served, now)
             self._reload(served)
-            return carried, True
+            return carried, new
 
     def remove(self, name: str, *, now: datetime) -> bool:
         """Let a client in no more, and end its connection and session.
@@ -192,7 +191,8 @@ class BrokerFolder:
                 raise ConfigError(f'no client is called "{name}"; see `familiar broker status`')
             # The list keeps it from connecting, but not a connection that it has; taking over its
             # session ends that, and the broker says for it that it is offline.
-            self._serve(served, self._file().host, now, serials=serials)
+            self._revoke(serials, self._list(), now)
+            self._serve(served, self._file().host, now)
             try:
                 told = self._reload(served) and self._take_over(served, name, now)
             finally:
@@ -217,7 +217,8 @@ class BrokerFolder:
         """A fresh revocation list, and server certificate if it is due. Raises as `status`."""
         with exclusive(self.folder):
             served = self._served()
-            self._serve(served, self._file().host, now, serials=())
+            self._revoke((), self._list(), now)
+            self._serve(served, self._file().host, now)
             self._write_acl(served, now)
             self._reload(served)
             return self.status(now=now)
@@ -226,7 +227,7 @@ class BrokerFolder:
         """What there is, and what ends soon. Raises ConfigError, KeyFileError."""
         served = self._served()
         server_until = _certificate(served / "server.crt").not_valid_after_utc
-        list_until = self._list(served).next_update_utc or now
+        list_until = self._list().next_update_utc or now
         clients = self._clients(now)
         ends = {
             "the revocation list": list_until,
@@ -266,7 +267,7 @@ class BrokerFolder:
 
     def _clients(self, now: datetime) -> tuple[Client, ...]:
         """Those who may connect, each with the certificate that lasts longest."""
-        revoked = {entry.serial_number for entry in self._list(self._served())}
+        revoked = {entry.serial_number for entry in self._list()}
         latest: dict[str, Client] = {}
         for certificate in self._certificates():
             until, name = certificate.not_valid_after_utc, common_name(certificate)
@@ -276,8 +277,8 @@ class BrokerFolder:
                 latest[name] = Client(name, role_of(certificate), until)
         return tuple(latest[name] for name in sorted(latest))
 
-    def _list(self, served: Path) -> x509.CertificateRevocationList:
-        path = served / "crl.pem"
+    def _list(self) -> x509.CertificateRevocationList:
+        path = self.folder / "crl.pem"
         try:
             return x509.load_pem_x509_crl(path.read_bytes())
         except (OSError, ValueError) as error:
@@ -285,13 +286,28 @@ class BrokerFolder:
 
     # ------------------------------------------------------------------------- writing
 
-    def _serve(self, served: Path, host: str, now: datetime, *, serials: Sequence[int]) -> None:
-        """Write what the broker reads, but for the access list of whoever is removed."""
+    def _revoke(
+        self, serials: Sequence[int], old: x509.CertificateRevocationList | None, now: datetime
+    ) -> None:
+        fresh = revocation_list(self._authority(), old, serials, now=now, lifetime=LIST_LIFETIME)
+        write_durably(self.folder / "crl.pem", pem(fresh))
+
+    def _issue(self, name: str, role: Role, carried: Path, now: datetime) -> None:
+        authority, key = self._authority(), new_key()
+        certificate = client_certificate(
+            authority, key.public_key(), name, role, now=now, lifetime=LIFETIME
+        )
+        make_private_folder(carried)
+        write_durably(carried / "ca.crt", pem(authority.certificate))
+        write_durably(carried / "client.key", key_pem(key))
+        write_durably(carried / "client.crt", pem(certificate))
+        # Last: cut off before, the client is not in, and its next certificate replaces this one.
+        write_durably(self._issued / f"{certificate.serial_number:040x}.crt", pem(certificate))
+
+    def _serve(self, served: Path, host: str, now: datetime) -> None:
+        """Write what the broker reads, but for its access rules."""
         authority = self._authority()
-        made = (served / "crl.pem").exists()
-        old = self._list(served) if made else None
-        fresh = revocation_list(authority, old, serials, now=now, lifetime=LIST_LIFETIME)
-        self._hand_over(served / "crl.pem", pem(fresh))
+        self._hand_over(served / "crl.pem", pem(self._list()))
         self._hand_over(served / "ca.crt", pem(authority.certificate))
         server = served / "server.crt"
         if not server.exists() or _certificate(server).not_valid_after_utc - now <= RENEW_BEFORE:
@@ -302,8 +318,6 @@ class BrokerFolder:
             )
             self._hand_over(served / "server.key", key_pem(key))
             self._hand_over(server, pem(certificate))
-        if not made:
-            self._hand_over(served / "acl", _DEVICE_ACL.encode())
 
     def _write_acl(self, served: Path, now: datetime) -> None:
         clients = self._clients(now)

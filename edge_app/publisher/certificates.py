@@ -53,7 +53,7 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 def new_authority(name: str, *, now: datetime, lifetime: timedelta) -> Authority:
     """A self-signed authority that may sign no other."""
     key = new_key()
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:MAX_COMMON_NAME])])
     public_key = key.public_key()
     builder = _builder(
         subject, subject, public_key, signer=public_key, begin=now, until=now + lifetime

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from edge_app.adapters.durable import write_durably
 from edge_app.adapters.mqtt import (
     MATCHES_OF_ALL_DEVICES,
     OFFLINE,
@@ -34,7 +35,7 @@ from edge_app.adapters.mqtt import (
 from edge_app.adapters.mqtt.link import Connector, DurableSession, Link, tls_context
 from edge_app.adapters.outbox import Outbox
 from edge_app.adapters.sinks import OutboxSink
-from edge_app.errors import ConfigError, DeliveryError, KeyFileError
+from edge_app.errors import ConfigError, DeliveryError, KeyFileError, StorageError
 from edge_app.publisher.broker import LIST_LIFETIME, BrokerFolder
 from edge_app.publisher.certificates import (
     Role,
@@ -259,7 +260,7 @@ def test_nobody_connects_without_a_certificate_of_this_authority(
 def test_a_device_does_not_pass_for_the_broker(site: Site, purpose: str, fits: bool) -> None:
     """Its certificate is for clients: another device would not trust it."""
     files = site.files("home/one")
-    verify = ("openssl", "verify", "-purpose", purpose, "-CAfile", str(files.ca))
+    verify = ("openssl", "verify", "-x509_strict", "-purpose", purpose, "-CAfile", str(files.ca))
     done = subprocess.run((*verify, str(files.certificate)), capture_output=True, check=False)
     assert (done.returncode == 0) == fits
 
@@ -438,7 +439,7 @@ def test_making_and_adding_twice_changes_nothing(folders: tuple[BrokerFolder, Pa
 
 
 def test_an_initialisation_that_was_cut_off_is_completed(
-    folders: tuple[BrokerFolder, Path], monkeypatch: pytest.MonkeyPatch
+    folders: tuple[BrokerFolder, Path],
 ) -> None:
     authority, served = folders
     with pytest.raises(ConfigError, match="no folder"):
@@ -448,9 +449,12 @@ def test_an_initialisation_that_was_cut_off_is_completed(
     assert authority.init("broker.example", served, now=NOW)
     assert not kept
     ca = (authority.folder / "ca.crt").read_bytes()
+    authority.add("home/one", Role.DEVICE, now=NOW)
+    authority.remove("home/one", now=NOW)
     (authority.folder / "authority.json").unlink()
     assert authority.init("broker.example", served, now=NOW)
     assert (authority.folder / "ca.crt").read_bytes() == ca
+    assert authority.status(now=NOW).clients == (), "who was removed stays out"
     assert (served / "ca.crt").read_bytes() == ca
 
 
@@ -541,17 +545,80 @@ def test_the_list_keeps_who_was_removed(folders: tuple[BrokerFolder, Path]) -> N
     assert "user home/d3\ntopic deny #" in acl
 
 
+def test_a_broker_cannot_bring_a_removed_client_back(folders: tuple[BrokerFolder, Path]) -> None:
+    """What it reads is a copy: an older list in its place does not last."""
+    authority, served = folders
+    authority.init("broker.example", served, now=NOW)
+    authority.add("home/one", Role.DEVICE, now=NOW)
+    old = (served / "crl.pem").read_bytes()
+    authority.remove("home/one", now=NOW)
+    (served / "crl.pem").write_bytes(old)
+    assert authority.status(now=NOW).clients == ()
+    authority.renew(now=NOW)
+    assert len(x509.load_pem_x509_crl((served / "crl.pem").read_bytes())) == 1
+
+
+def test_a_client_whose_certificate_was_cut_off_gets_another(
+    folders: tuple[BrokerFolder, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, served = folders
+    authority.init("broker.example", served, now=NOW)
+
+    def cut_off(path: Path, *parts: bytes) -> None:
+        if path.parent.name == "issued":
+            raise StorageError("cut off")
+        write_durably(path, *parts)
+
+    monkeypatch.setattr("edge_app.publisher.broker.write_durably", cut_off)
+    with pytest.raises(StorageError):
+        authority.add("backend-1", Role.BACKEND, now=NOW)
+    monkeypatch.undo()
+    assert authority.status(now=NOW).clients == ()
+    carried, new = authority.add("backend-1", Role.BACKEND, now=NOW)
+    assert new
+    issued = [path.read_bytes() for path in (authority.folder / "issued").glob("*.crt")]
+    assert issued == [(carried / "client.crt").read_bytes()]
+    (served / "acl").write_bytes(b"")  # cut off before its last step
+    authority.add("backend-1", Role.BACKEND, now=NOW)
+    assert "user backend-1" in (served / "acl").read_text()
+
+
+@pytest.mark.parametrize("host", ["", "a b", "broker/example", "brökér", "x" * 254])
+def test_what_is_no_host_is_refused(folders: tuple[BrokerFolder, Path], host: str) -> None:
+    authority, served = folders
+    with pytest.raises(ConfigError, match="host"):
+        authority.init(host, served, now=NOW)
+    assert not authority.exists
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7", "b" * 63 + ".example.org"])
+def test_a_broker_is_named_by_name_or_address(
+    folders: tuple[BrokerFolder, Path], host: str
+) -> None:
+    authority, served = folders
+    authority.init(host, served, now=NOW)
+    certificate = x509.load_pem_x509_certificate((served / "server.crt").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert host in {str(name.value) for name in names}
+
+
 def test_files_that_are_damaged_or_missing_are_named(folders: tuple[BrokerFolder, Path]) -> None:
     authority, served = folders
     authority.init("broker.example", served, now=NOW)
     authority.add("home/one", Role.DEVICE, now=NOW)
-    for name, error in (("crl.pem", KeyFileError), ("mosquitto.conf", ConfigError)):
-        content = (served / name).read_bytes()
+    for path, error in (
+        (authority.folder / "crl.pem", KeyFileError),
+        (served / "mosquitto.conf", ConfigError),
+    ):
+        content = path.read_bytes()
         for damaged in (b"", content[: len(content) // 2], b"\xff" * 50):
-            (served / name).write_bytes(damaged)
-            with pytest.raises(error, match=name):
+            path.write_bytes(damaged)
+            with pytest.raises(error, match=path.name):
                 authority.remove("home/one", now=NOW)
-        (served / name).write_bytes(content)
+        path.unlink()
+        with pytest.raises(error, match=path.name):
+            authority.remove("home/one", now=NOW)
+        path.write_bytes(content)
     pid = served.parent / "mosquitto.pid"
     pid.write_text("no number")
     with pytest.raises(DeliveryError, match="restart it"):
