@@ -34,6 +34,7 @@ from edge_app.adapters.mqtt import (
     parse_broker_url,
 )
 from edge_app.adapters.outbox import Outbox
+from edge_app.adapters.relay import Relay
 from edge_app.adapters.tflite import load_model, read_manifest
 from edge_app.config import Config
 from edge_app.core.calibrate import (
@@ -77,6 +78,10 @@ class Home:
     def membership(self) -> Membership:
         """What is known of this home's fleet. Raises KeyFileError."""
         return Membership(self.folder / "fleet", store_key(self.keys))
+
+    def relay(self) -> Relay:
+        """What is to be told to the operator of this home's fleet. Raises KeyFileError."""
+        return Relay(self.folder / "fleet", store_key(self.keys))
 
     def store(self) -> GalleryStore:
         """The encrypted gallery. Raises KeyFileError."""

@@ -169,12 +169,14 @@ class MqttConfig(_Section):
 class SyncConfig(_Section):
     """deadline_s: for one look at the fleet's gallery, all files together.
     interval_s: between two looks of a running device; it spreads them by up to `jitter` of it.
-    backoff_s: before the next look after a failed one; it doubles up to the interval."""
+    backoff_s: before the next look after a failed one; it doubles up to the interval.
+    tell_deadline_s: for telling the operator who left here and what is installed, at each look."""
 
     deadline_s: float = 300.0
     interval_s: float = 300.0
     jitter: float = 0.2
     backoff_s: float = 10.0
+    tell_deadline_s: float = 10.0
 
 
 class OutboxConfig(_Section):
@@ -358,6 +360,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "sync.interval_s": (10, 3600),
     "sync.jitter": (0, 1),
     "sync.backoff_s": (1, 600),
+    "sync.tell_deadline_s": (1, 60),
     "hud.unsure_margin": (0, 0.5),
     "hud.ahead_share": (0.05, 0.9),
     "hud.max_people": (1, 3),

@@ -32,7 +32,7 @@ from edge_app.errors import DeliveryError
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
 from edge_app.ports import AlertSink, Clock, Display, FrameSource, Speaker
 from edge_app.records import Alert, ClockState, Frame, HudView
-from edge_app.sync import Follower, make_follower
+from edge_app.sync import Follower, leave, make_follower
 
 _STORE_CHECK_S = 1.0
 _DAY_S = 86_400
@@ -232,7 +232,7 @@ class Device:
     def _commands(self, follower: Follower | None) -> Commands:
         return Commands(
             self._topics,
-            revoke=self._home.store().revoke,
+            revoke=lambda code: leave(self._config, self._home, code, at_once=False),
             gallery_changed=follower.nudge if follower is not None else _no_fleet,
             monotonic_s=self._clock.monotonic_s,
         )

@@ -10,9 +10,11 @@ from pathlib import Path
 from edge_app.adapters.durable import exclusive, make_private_folder
 from edge_app.app import calibration_for, embedder_sha256, size_with_headroom
 from edge_app.config import Config
-from edge_app.core.manifest import DeviceKey, StationKey
+from edge_app.core.acknowledge import Erasure
+from edge_app.core.manifest import MANIFEST_NAME, DeviceKey, StationKey, decode_manifest
 from edge_app.errors import ConfigError
 from edge_app.ports import Clock
+from edge_app.publisher.acknowledged import Acknowledgments, Receipt, erasure, everyone
 from edge_app.publisher.broker import BrokerFolder
 from edge_app.publisher.folder import (
     BOOK_NAME,
@@ -21,6 +23,7 @@ from edge_app.publisher.folder import (
     Book,
     Fleet,
     OperatorFolder,
+    RemovedDevice,
     fleet_json,
     read_device,
     read_station,
@@ -34,6 +37,9 @@ LEASE = timedelta(hours=24)
 
 EXPIRES_SOON = timedelta(days=30)
 
+_SHORT = 12
+"""Digits of an id or a digest that are shown."""
+
 _EMPTY = Book(
     format=1,
     generation=0,
@@ -43,6 +49,7 @@ _EMPTY = Book(
     before=(),
     calibration=None,
     devices=(),
+    removed=(),
     published_for=(),
     stations=(),
     shards=(),
@@ -51,9 +58,49 @@ _EMPTY = Book(
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceState:
+    """acknowledged: the generation it said it holds, and nothing older; received: when it said so.
+
+    stale: it has not acknowledged the newest generation within the lease, in which it must have
+        fetched it or stopped to match.
+    """
+
+    name: str
+    device_id: str
+    acknowledged: int | None
+    received: datetime | None
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StationState:
+    name: str
+    station_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """digest: the beginning of the code's, which names nobody."""
+
+    digest: str
+    erasure: Erasure
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Of a role's metadata. soon: within `EXPIRES_SOON`; the timestamp's: within half a lease."""
+
+    role: str
+    expires: datetime
+    soon: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """expiring: people whose consent ends within `EXPIRES_SOON`; expired: whose has ended.
 
+    published:   when the newest generation was made; None before the first.
+    removed:     devices that were removed and cannot be asked any more.
     fresh_until: devices stop to match then, unless `renew` or `publish` comes before.
     waiting:     files in the inbox.
     """
@@ -61,13 +108,17 @@ class Status:
     fleet: str
     purpose: str
     generation: int
+    published: datetime | None
     people: int
     expiring: int
     expired: int
     left: int
-    devices: tuple[str, ...]
-    stations: tuple[str, ...]
+    devices: tuple[DeviceState, ...]
+    removed: int
+    stations: tuple[StationState, ...]
+    departures: tuple[Departure, ...]
     fresh_until: datetime
+    expiries: tuple[Expiry, ...]
     waiting: int
     refused: int
 
@@ -132,7 +183,8 @@ def add_device(folder: OperatorFolder, file: Path) -> tuple[DeviceKey, bool]:
     def change(book: Book) -> Book:
         known = {d.device_id for d in book.devices}
         fresh = () if device.device_id in known else (device,)
-        return replace(book, devices=(*book.devices, *fresh))
+        removed = tuple(r for r in book.removed if r.device.device_id != device.device_id)
+        return replace(book, devices=(*book.devices, *fresh), removed=removed)
 
     return device, _change(folder, change)
 
@@ -143,7 +195,9 @@ def remove_device(folder: OperatorFolder, name: str) -> bool:
     def change(book: Book) -> Book:
         gone = _one({d.device_id: d.name for d in book.devices}, name, "device")
         devices = tuple(d for d in book.devices if d.device_id != gone)
-        return replace(book, devices=devices, new_keys=True)
+        taken = (RemovedDevice(d, book.generation) for d in book.devices if d.device_id == gone)
+        removed = (*book.removed, *taken)
+        return replace(book, devices=devices, removed=removed, new_keys=True)
 
     return _change(folder, change)
 
@@ -182,10 +236,14 @@ def publish_gallery(
 
 
 def renew(folder: OperatorFolder, clock: Clock) -> datetime:
-    """A fresh timestamp; returns until when it is. Raises KeyFileError, GalleryError."""
+    """A fresh timestamp, and fresh lists before they expire; returns until when it is.
+
+    Raises KeyFileError, GalleryError.
+    """
     with exclusive(folder.folder):
         repository = Repository(folder.repository)
-        keys = folder.require_signing_keys(("timestamp",))
+        everything = repository.lists_end_soon(clock.now())
+        keys = folder.require_signing_keys(ONLINE_ROLES if everything else ("timestamp",))
         repository.renew(keys, lease=LEASE, now=clock.now())
         return repository.expires()
 
@@ -218,21 +276,63 @@ def _pending(name: str) -> str:
 def status(folder: OperatorFolder, clock: Clock) -> Status:
     """Raises ConfigError, GalleryError."""
     fleet, book, now = folder.fleet(), folder.read_book(), clock.now()
+    repository = Repository(folder.repository)
+    published = _published(book, repository)
+    receipts = Acknowledgments(folder.acknowledged, fleet.fleet).read(everyone(book))
     ends = [p.valid_until for shard in book.shards for p in shard.people]
+    expiries = repository.expiries()
     return Status(
         fleet=fleet.fleet,
         purpose=fleet.purpose.value,
         generation=book.generation,
+        published=published,
         people=book.people,
         expiring=sum(now < end <= now + EXPIRES_SOON for end in ends),
         expired=sum(end <= now for end in ends),
         left=len(book.departed),
-        devices=tuple(f"{d.name} {d.device_id[:12]}" for d in book.devices),
-        stations=tuple(f"{s.name} {s.station_id[:12]}" for s in book.stations),
-        fresh_until=Repository(folder.repository).expires(),
+        devices=tuple(
+            _device_state(
+                device, receipts.get(device.device_id), book, overdue=_over(published, now)
+            )
+            for device in book.devices
+        ),
+        removed=len(book.removed),
+        stations=tuple(StationState(s.name, s.station_id) for s in book.stations),
+        departures=tuple(
+            Departure(gone.digest[:_SHORT], erasure(book, gone, receipts)) for gone in book.departed
+        ),
+        fresh_until=expiries["timestamp"],
+        expiries=tuple(
+            Expiry(role, end, end <= now + (LEASE / 2 if role == "timestamp" else EXPIRES_SOON))
+            for role, end in expiries.items()
+        ),
         waiting=len(folder.waiting()),
         refused=len(list(folder.refused.glob("*.why"))),
     )
+
+
+def _device_state(
+    device: DeviceKey, receipt: Receipt | None, book: Book, *, overdue: bool
+) -> DeviceState:
+    acknowledged = receipt.signed.statement.generation if receipt else None
+    return DeviceState(
+        name=device.name,
+        device_id=device.device_id,
+        acknowledged=acknowledged,
+        received=receipt.received if receipt else None,
+        stale=overdue and acknowledged != book.generation,
+    )
+
+
+def _published(book: Book, repository: Repository) -> datetime | None:
+    for file in book.files:
+        if file.name == MANIFEST_NAME:
+            return decode_manifest(repository.read_target(file.name, file.sha256)).published
+    return None
+
+
+def _over(published: datetime | None, now: datetime) -> bool:
+    return published is not None and published + LEASE < now
 
 
 def _change(folder: OperatorFolder, change: Callable[[Book], Book]) -> bool:

@@ -8,15 +8,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from random import Random, SystemRandom
 
 from edge_app.adapters.blocks import BlockRef
 from edge_app.adapters.durable import exclusive, write_durably
 from edge_app.adapters.gallery_store import FleetState, GalleryStore
-from edge_app.adapters.keys import device_key, trust_stations
+from edge_app.adapters.keys import device_key, device_signing_key, trust_stations
+from edge_app.adapters.relay import Operator, tell_operator
 from edge_app.adapters.shards import open_people
 from edge_app.adapters.tuf_fetch import GalleryServer
 from edge_app.app import Home, embedder_sha256
@@ -45,8 +48,9 @@ from edge_app.core.manifest import (
     require_for,
     require_newer,
 )
+from edge_app.core.revocation import normalise_code
 from edge_app.core.roster import register
-from edge_app.errors import EdgeAppError, GalleryError, KeyFileError
+from edge_app.errors import EdgeAppError, GalleryError, KeyFileError, StorageError
 from edge_app.ports import Clock
 from edge_app.records import ClockState
 
@@ -80,8 +84,9 @@ def introduce(config: Config, home: Home) -> tuple[Path, str]:
     Raises KeyFileError, StorageError.
     """
     public = device_key(home.keys).public_key().public_bytes_raw()
+    signing = device_signing_key(home.keys).public_key().public_bytes_raw()
     path = home.folder / DEVICE_FILE
-    content = identity_json(DeviceKey(config.device, public.hex()))
+    content = identity_json(DeviceKey(config.device, public.hex(), signing.hex()))
     if not path.exists() or path.read_bytes() != content:
         with exclusive(home.folder):
             write_durably(path, content)
@@ -111,7 +116,18 @@ def sync(
     """
     # One at a time: the command and a running device share the folder that files come into.
     with exclusive(home.membership().folder / "syncing"):
-        return _sync(config, home, url=url, root=root, clock=clock, progress=progress)
+        result = _sync(config, home, url=url, root=root, clock=clock, progress=progress)
+    tell_operator(
+        home.relay(),
+        url,
+        result.generation,
+        key=device_signing_key(home.keys),
+        device_id=result.device_id,
+        now=clock.now(),
+        deadline_s=config.sync.tell_deadline_s,
+        monotonic_s=clock.monotonic_s,
+    )
+    return result
 
 
 def _sync(
@@ -167,6 +183,7 @@ def _sync(
     membership.join(url, root)
     membership.extend(fresh_until)
     server.forget_but(frozenset(names | {shard.name for shard in manifest.shards}))
+    home.relay().heard(Operator(manifest.fleet, manifest.operator_key), tombstones)
     return SyncResult(
         fleet=manifest.fleet,
         generation=manifest.generation,
@@ -312,3 +329,60 @@ def make_follower(config: Config, home: Home, clock: Clock) -> Follower | None:
     return Follower(
         config, lambda: sync(config, home, url=url, root=root, clock=clock), SystemRandom()
     )
+
+
+# ----------------------------------------------------------------------------- who leaves here
+
+
+class Told(StrEnum):
+    """Whether the operator of this home's fleet knows that somebody left here."""
+
+    NO_FLEET = "no_fleet"
+    TOLD = "told"
+    WAITING = "waiting"
+    NOT_KEPT = "not_kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """was_here: the code's holder was in this gallery; if not, they can come in no more."""
+
+    was_here: bool
+    operator: Told
+
+
+def leave(config: Config, home: Home, code: str, *, at_once: bool) -> Leaving:
+    """Let the holder of a revocation code leave here, and have the fleet's operator hear of it.
+
+    The tombstone here comes first, and nothing about the operator holds it up or undoes it.
+
+    at_once: ask the operator to take it now, for `sync.tell_deadline_s` at most; else, and if it
+        is not reached, the following looks do.
+
+    Raises:
+        ConsentError: not a revocation code.
+        GalleryError, StorageError: as `GalleryStore.revoke`; the operator is told all the same.
+    """
+    code = normalise_code(code)
+    try:
+        was_here = home.store().revoke(code)
+    finally:
+        operator = _pass_on(config, home, code, at_once=at_once)
+    return Leaving(was_here, operator)
+
+
+def _pass_on(config: Config, home: Home, code: str, *, at_once: bool) -> Told:
+    relay, state = home.relay(), Told.NOT_KEPT
+    try:
+        source = home.membership().source()
+        if source is None:
+            return Told.NO_FLEET
+        with suppress(StorageError):  # on a full disk it is still told now, if it can be
+            relay.keep(code)
+            state = Told.WAITING
+        if at_once:
+            relay.tell(source[0], code, deadline_s=config.sync.tell_deadline_s)
+            state = Told.TOLD
+    except EdgeAppError as error:
+        _log.info("the operator does not know yet: %s", error)
+    return state

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import functools
 import http.server
+import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
 from edge_app.adapters.clock import SystemClock
 from edge_app.app import Home, embedder_sha256
 from edge_app.config import Config, make_config
 from edge_app.core.revocation import new_code, revocation_sha256
 from edge_app.operate import add_device, add_station, init, publish_gallery
+from edge_app.ports import Clock
 from edge_app.publisher.folder import OperatorFolder
 from edge_app.publisher.publish import Publication
-from edge_app.publisher.service import note_revocation
+from edge_app.publisher.service import make_service, note_revocation
 from edge_app.records import ClockState, Enrolment, Purpose
 from edge_app.station import deliver, introduce_station
 from edge_app.sync import SyncResult, introduce, sync
@@ -144,6 +149,26 @@ def served(
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def service(operator: OperatorFolder, clock: Clock = CLOCK, port: int = 0) -> Iterator[str]:
+    """The address of an operator's whole service. port: 0 for any."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    settings = uvicorn.Config(make_service(operator, clock), log_level="error", access_log=False)
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
 
 
 def names(config: Config, home: Home) -> set[str]:

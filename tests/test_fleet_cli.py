@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.fleets import Fleet, code_of, person, served
+from edge_app.operate import remove_device
+from tests.fleets import Fleet, code_of, person, served, service
 from tests.support import ROOT
 
 
@@ -93,14 +94,53 @@ def test_what_is_missing_is_named_in_one_line(
     assert done.stderr.count("\n") == 1
 
 
-def test_leaving_at_one_device_says_who_does_not_know_yet(tmp_path: Path) -> None:
+def test_leaving_at_one_device_says_whether_the_operator_knows(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
     gate = fleet.device("gate")
     fleet.enrol([person(1)])
     fleet.publish()
-    with served(fleet.operator.repository) as url:
+    with service(fleet.operator) as url:
         fleet.sync(gate, url)
+        done = familiar("--home", "gate", "revoke", code_of(1), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "You have left this gallery" in done.stdout
+        assert "operator has noted it" in done.stdout
     done = familiar("--home", "gate", "revoke", code_of(1), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "You have left this gallery" in done.stdout
-    assert 'The other devices of the fleet "harbour"' in done.stdout
+    assert "goes on trying" in " ".join(done.stdout.split())
+    again = said(familiar("--home", "gate", "revoke", code_of(1), "--json", cwd=tmp_path))
+    assert again == {"was_here": False, "operator": "waiting"}
+
+
+def test_asking_how_far_it_has_come(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    gate = fleet.device("gate")
+    fleet.device("lost")
+    fleet.enrol([person(1)])
+    fleet.publish()
+    with service(fleet.operator) as url:
+
+        def asked(*options: str) -> subprocess.CompletedProcess[str]:
+            return familiar("revoke", code_of(1), "--url", url, *options, cwd=tmp_path)
+
+        assert said(asked("--json")) == {"noted": True, "erasure": None}
+        assert "has noted it" in asked().stdout
+        fleet.publish()
+        fleet.sync(gate, url)
+        assert "Erased from generation 2 on 1 of 2 devices." in asked().stdout
+        remove_device(fleet.operator, "lost")
+        expected = "Erased from generation 2 on 1 of 1 device. 1 device was removed"
+        assert expected in asked().stdout
+        counts = {"generation": 2, "devices": 1, "acknowledged": 1, "removed": 1}
+        assert said(asked("--json")) == {"noted": True, "erasure": counts}
+    status = said(familiar("operator", "status", "--dir", "operator", "--json", cwd=tmp_path))
+    assert status["departures"][0]["erasure"] == counts
+    assert {expiry["role"] for expiry in status["expiries"]} == {
+        *("root", "targets", "snapshot", "timestamp")
+    }
+    shown = familiar("operator", "status", "--dir", "operator", cwd=tmp_path).stdout
+    assert "generation 2, said at" in shown
+    assert "Root expires" in shown
+    shown = familiar("operator", "status", "--dir", "operator", "--departures", cwd=tmp_path).stdout
+    assert "Erased from generation 2 on 1 of 1 device." in shown
+    assert "Name" not in shown
+    assert code_of(1) not in shown

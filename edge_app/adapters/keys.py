@@ -117,6 +117,18 @@ def device_key(sources: KeySources) -> X25519PrivateKey:
     return X25519PrivateKey.from_private_bytes(found)
 
 
+def device_signing_key(sources: KeySources) -> Ed25519PrivateKey:
+    """The key that this device acknowledges with: derived from its key, so there is one to keep.
+
+    Raises what `device_key` does.
+    """
+    key = device_key(sources).private_bytes_raw()
+    purpose = b"familiar device signature 1"
+    return Ed25519PrivateKey.from_private_bytes(
+        derive(key, salt=b"", purpose=purpose, length=KEY_BYTES)
+    )
+
+
 def trust_stations(home: Path, stations: Mapping[str, bytes]) -> None:
     """Let these stations be the trusted ones from now on. stations: id -> raw public key.
 

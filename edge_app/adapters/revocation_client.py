@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from dataclasses import asdict
 from typing import Final
 from urllib.parse import urlsplit
 
-import urllib3
-
+from edge_app.adapters.post import ERASURE_DOOR, JSON, REVOKE_DOOR, Answer, post
+from edge_app.core.acknowledge import Erasure
 from edge_app.core.revocation import normalise_code
 from edge_app.errors import ConfigError, ConsentError, DeliveryError
 
-_TIMEOUT_S: Final = 15.0
+_DEADLINE_S: Final = 15.0
 
 
 def send_revocation(url: str, code: str) -> None:
@@ -25,30 +26,44 @@ def send_revocation(url: str, code: str) -> None:
         ConsentError: not a revocation code.
         DeliveryError: the operator was not reached, or did not take it.
     """
-    body = json.dumps({"code": normalise_code(code)})
-    _require_private(url)
+    answer = _present(url, REVOKE_DOOR, code)
+    if answer.status != 202:
+        raise _not_taken(url, answer)
+
+
+def ask_erasure(url: str, code: str) -> Erasure | None:
+    """How far the erasure of a code's holder has come; None if they are not left out yet.
+
+    Raises as `send_revocation` does.
+    """
+    answer = _present(url, ERASURE_DOOR, code)
     try:
-        response = urllib3.request(
-            "POST",
-            url.rstrip("/") + "/revoke",
-            body=body,
-            headers={"Content-Type": "application/json"},
-            timeout=_TIMEOUT_S,
-            retries=False,
-            redirect=False,
-        )
-    except urllib3.exceptions.HTTPError as error:
-        raise DeliveryError(
-            f"the operator at {url} is not reached: {error}; try again, or present the code at a "
-            "device or a station"
-        ) from error
-    if response.status == 400:
+        said = json.loads(answer.body) if answer.status == 200 else None
+        if said == {"left_out": False}:
+            return None
+        if isinstance(said, dict) and said.pop("left_out", None) is True:
+            counts = Erasure(**said)
+            if all(type(count) is int for count in asdict(counts).values()):
+                return counts
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise _not_taken(url, answer)
+
+
+def _present(url: str, door: str, code: str) -> Answer:
+    body = json.dumps({"code": normalise_code(code)}).encode()
+    _require_private(url)
+    answer = post(url, door, body, kind=JSON, deadline_s=_DEADLINE_S)
+    if answer.status == 400:
         raise ConsentError("the operator does not know such codes; compare it with the receipt")
-    if response.status != 202:
-        raise DeliveryError(
-            f"the operator at {url} did not take it (HTTP {response.status}); try again, or "
-            "present the code at a device or a station"
-        )
+    return answer
+
+
+def _not_taken(url: str, answer: Answer) -> DeliveryError:
+    return DeliveryError(
+        f"the operator at {url} did not take it (HTTP {answer.status}); try again, or present the "
+        "code at a device or a station"
+    )
 
 
 def _require_private(url: str) -> None:

@@ -26,6 +26,7 @@ from edge_app.adapters.cameras import SourceSpec, parse_source
 from edge_app.adapters.clock import SystemClock
 from edge_app.app import Home
 from edge_app.config import Config
+from edge_app.core.acknowledge import Erasure
 from edge_app.errors import ConfigError, StorageError
 
 out = Console(highlight=False)
@@ -67,6 +68,15 @@ def sources(config: Config, named: Sequence[str] | None, *, demo: bool) -> list[
 
 def count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def erased(come: Erasure) -> str:
+    """How far an erasure has come, in a sentence or two."""
+    far = f"{come.acknowledged} of {count(come.devices, 'device')}"
+    if come.acknowledged == come.devices > 1:
+        far = f"all {come.devices} devices"
+    gone = f" {count(come.removed, 'device was', 'devices were')} removed and cannot be asked."
+    return f"Erased from generation {come.generation} on {far}.{gone if come.removed else ''}"
 
 
 def in_a_terminal() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,17 @@ import typer
 
 from edge_app import operate
 from edge_app.commands.broker import cut_off_text
-from edge_app.commands.console import AsJson, Session, bars, count, err, out, print_json
+from edge_app.commands.console import (
+    AsJson,
+    Session,
+    bars,
+    count,
+    erased,
+    err,
+    out,
+    print_json,
+)
+from edge_app.operate import Status
 from edge_app.publisher import service
 from edge_app.publisher.folder import FLEET_NAME, INBOX_NAME, ROOT_NAME, OperatorFolder
 from edge_app.records import Purpose
@@ -142,40 +153,101 @@ def rotate_root(context: typer.Context, folder: Dir, as_json: AsJson = False) ->
 
 
 @app.command()
-def status(context: typer.Context, folder: Dir, as_json: AsJson = False) -> None:
-    """People, devices, stations, and what is due."""
+def status(
+    context: typer.Context,
+    folder: Dir,
+    departures: Annotated[
+        bool,
+        typer.Option("--departures", help="List who left, and where they are erased.", metavar=""),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """People, devices, stations, and what is due.
+
+    With --departures, a line for each person who left: the beginning of their code's digest, the
+    first generation without them, and how many devices said that they hold nothing older.
+    """
     session: Session = context.obj
     result = operate.status(OperatorFolder(folder), session.clock)
     if as_json:
         print_json(asdict(result))
-        return
+    elif departures:
+        _print_departures(result)
+    else:
+        _print_status(result)
+
+
+def _print_status(result: Status) -> None:
+    published = f", of {_minute(result.published)}" if result.published else ""
     out.print(
-        f'Fleet "{result.fleet}" for {result.purpose}: generation {result.generation}, '
-        f"{count(result.people, 'person', 'people')}, {result.left} left"
+        f'Fleet "{result.fleet}" for {result.purpose}: generation {result.generation}{published}, '
+        f"{count(result.people, 'person', 'people')}, {result.left} left",
+        soft_wrap=True,
     )
     out.print(
         f"Consents that end within 30 days: {result.expiring}; that have ended: {result.expired}"
     )
-    out.print(f"Fresh until {result.fresh_until:%Y-%m-%d %H:%M} UTC", highlight=False)
     out.print(f"Waiting in the inbox: {result.waiting}; set aside: {result.refused}")
-    for kind, names in (("Devices", result.devices), ("Stations", result.stations)):
-        out.print(f"{kind}: {', '.join(names) or 'none'}", markup=False, soft_wrap=True)
+    for expiry in result.expiries:
+        due = f" - soon: {_REMEDIES[expiry.role]}" if expiry.soon else ""
+        text = f"{expiry.role.capitalize()} expires: {_minute(expiry.expires)}{due}"
+        out.print(text, markup=False, soft_wrap=True)
+    stations = ", ".join(f"{s.name} {s.station_id[:12]}" for s in result.stations)
+    out.print(f"Stations: {stations or 'none'}", markup=False, soft_wrap=True)
+    out.print(f"Devices: {len(result.devices) or 'none'}{_removed(result.removed)}")
+    for device in result.devices:
+        said = "has acknowledged nothing yet"
+        if device.acknowledged is not None and device.received is not None:
+            said = f"generation {device.acknowledged}, said at {_minute(device.received)}"
+        stale = " - stale: see that it is on and reaches the service" if device.stale else ""
+        text = f"- {device.name} {device.device_id[:12]}: {said}{stale}"
+        out.print(text, markup=False, soft_wrap=True)
+
+
+_REMEDIES = {
+    "root": "`operator rotate-root`",
+    "targets": "`operator renew`",
+    "snapshot": "`operator renew`",
+    "timestamp": "`operator renew`",
+}
+
+
+def _print_departures(result: Status) -> None:
+    if not result.departures:
+        out.print("Nobody has left.")
+    for departure in result.departures:
+        come = departure.erasure
+        out.print(f"{departure.digest}: {erased(come)}", soft_wrap=True)
 
 
 @app.command()
 def serve(
+    context: typer.Context,
     folder: Dir,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen at.")] = 8080,
 ) -> None:
-    """Serve the repository to devices, and let people leave with `familiar revoke --url`.
+    """Serve the repository to devices, take what they acknowledge, and let people leave.
+
+    People leave with `familiar revoke --url`, and ask how far it has come with the same.
 
     Behind a web server with TLS; a server for files alone serves devices as well.
     """
+    session: Session = context.obj
     operator = OperatorFolder(folder)
     operator.fleet()
     err.print(f"http://{host}:{port} serves the gallery and takes revocations. Ctrl-C ends it.")
-    service.serve(operator, host=host, port=port)
+    service.serve(operator, session.clock, host=host, port=port)
+
+
+def _minute(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def _removed(devices: int) -> str:
+    if not devices:
+        return ""
+    return f"; {count(devices, 'was', 'were')} removed and cannot be asked"
 
 
 def _added(new: bool) -> str:

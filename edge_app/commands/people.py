@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,11 +12,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from edge_app.adapters.revocation_client import send_revocation
-from edge_app.commands.console import AsJson, Session, in_a_terminal, out, print_json
-from edge_app.errors import ConfigError
+from edge_app.adapters.revocation_client import ask_erasure, send_revocation
+from edge_app.commands.console import AsJson, Session, erased, in_a_terminal, out, print_json
+from edge_app.errors import ConfigError, DeliveryError
 from edge_app.people import Person, export_person, list_people
 from edge_app.remote import revoke_at_device
+from edge_app.sync import Told, leave
 
 app = typer.Typer(
     help="The people in this home's gallery: list, export, remove.", no_args_is_help=True
@@ -120,31 +122,57 @@ def revoke(
         typer.Option("--broker", help="Reach a device over MQTT, with --device.", metavar="URL"),
     ] = None,
     device: Annotated[str | None, typer.Option(help="Its name, with --broker.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Leave, with the revocation code of your receipt. Nobody has to approve."""
+    """Leave, with the revocation code of your receipt. Nobody has to approve.
+
+    The same again tells how far it has come: with --url, on how many devices you are erased.
+    """
     session: Session = context.obj
     if (broker_url is None) != (device is None) or (url is not None and broker_url is not None):
         raise ConfigError("name either --url, or --broker and --device, or none of them")
     if broker_url is not None and device is not None:
         reply = revoke_at_device(session.config, broker_url, device, _revocation_code(code))
-        out.print(f"The device answers: {reply.detail}.", markup=False, soft_wrap=True)
+        if as_json:
+            print_json(asdict(reply))
+        else:
+            out.print(f"The device answers: {reply.detail}.", markup=False, soft_wrap=True)
         return
     if url is not None:
-        send_revocation(url, _revocation_code(code))
-        out.print("The operator has noted it: you are left out from the next publication on.")
+        _leave_at_operator(url, _revocation_code(code), as_json=as_json)
         return
-    store = session.home.store()
-    if store.revoke(_revocation_code(code)):
+    result = leave(session.config, session.home, _revocation_code(code), at_once=True)
+    if as_json:
+        print_json(asdict(result))
+        return
+    if result.was_here:
         out.print("You have left this gallery. Your templates are erased, and stay erased.")
     else:
         out.print("Nobody with this code is in this gallery, and nobody with it can come in.")
-    fleet = store.fleet_floor()
-    if fleet is not None:
-        out.print(
-            f'The other devices of the fleet "{fleet.fleet}" learn of it from its operator only: '
-            "present the code there too, with --url or at a desk.",
-            markup=False,
-        )
+    if result.operator is not Told.NO_FLEET:
+        out.print(_OPERATOR[result.operator])
+
+
+_OPERATOR = {
+    Told.TOLD: "The fleet's operator has noted it: you are left out from the next publication on.",
+    Told.WAITING: "The fleet's operator is not reached now; this device tells it, and goes on "
+    "trying until it is confirmed.",
+    Told.NOT_KEPT: "The fleet's operator is not reached, and this device could not keep it to tell "
+    "it later: present the code there too, with --url or at a desk.",
+}
+
+
+def _leave_at_operator(url: str, code: str, *, as_json: bool) -> None:
+    send_revocation(url, code)
+    come = None
+    with suppress(DeliveryError):  # it is noted all the same
+        come = ask_erasure(url, code)
+    if as_json:
+        print_json({"noted": True, "erasure": None if come is None else asdict(come)})
+    elif come is None:
+        out.print("The operator has noted it: you are left out from the next publication on.")
+    else:
+        out.print(erased(come), soft_wrap=True)
 
 
 def _revocation_code(given: str | None) -> str:

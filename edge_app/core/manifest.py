@@ -43,10 +43,15 @@ class StationKey:
 
 @dataclass(frozen=True, slots=True)
 class DeviceKey:
-    """A device of the fleet, as in its `device.json`. public_key: X25519, raw, in hex."""
+    """A device of the fleet, as in its `device.json`.
+
+    public_key:  X25519, raw, in hex: galleries are sealed to it.
+    signing_key: Ed25519, public, raw, in hex: the device acknowledges what it installed with it.
+    """
 
     name: str
     public_key: str
+    signing_key: str
 
     @property
     def device_id(self) -> str:
@@ -73,6 +78,7 @@ class Manifest:
     """One generation.
 
     min_generation: whatever is older must not be used any more.
+    operator_key:   raw X25519, in hex: what only the operator may read is sealed to it.
     wrap_groups:    files that the devices' wrapped keys are spread over.
     """
 
@@ -81,6 +87,7 @@ class Manifest:
     purpose: Purpose
     generation: int
     min_generation: int
+    operator_key: str
     model_sha256: str
     calibration: Calibration
     published: datetime
@@ -191,6 +198,7 @@ def _require_sound(manifest: Manifest) -> None:
     same = manifest.calibration.model_sha256 == manifest.model_sha256
     require(same, "calibration", "of the same model")
     require(1 <= manifest.wrap_groups <= 256, "wrap_groups", "1 to 256")
+    require(bool(_KEY.fullmatch(manifest.operator_key)), "operator_key", "an X25519 key in hex")
     keys = all(_KEY.fullmatch(station.public_key) for station in manifest.stations)
     require(keys, "stations", "a list of Ed25519 keys in hex")
     numbers = [shard.number for shard in manifest.shards]

@@ -4,6 +4,7 @@
     root.json      public: what devices are provisioned with
     keys/          mode 0600; the three root keys are meant to be moved to other places
     inbox/         enrolments from stations and revocations, until they are published
+    acknowledged/  per device, the newest generation that it said it has installed
     repository/    what any static server serves
     book.sealed    devices, stations, who is in which shard, the shards' keys, tombstones
 
@@ -35,6 +36,7 @@ FLEET_NAME: Final = "fleet.json"
 ROOT_NAME: Final = "root.json"
 BOOK_NAME: Final = "book.sealed"
 INBOX_NAME: Final = "inbox"
+ACKNOWLEDGED_NAME: Final = "acknowledged"
 REFUSED_NAME: Final = "refused"
 ENROLMENT_SUFFIX: Final = ".enrolment"
 REVOCATION_SUFFIX: Final = ".revocation"
@@ -57,12 +59,14 @@ class Fleet:
 class BookPerson:
     """What the operator has to know of a person without opening the shard.
 
+    since:      the first generation with them.
     tombstones: the digests of which any one bars this person.
     ends:       when retention ends: the person is left out from the next publication on.
     """
 
     person_id: str
     record_id: str
+    since: int
     tombstones: tuple[str, ...]
     station_id: str
     valid_until: datetime
@@ -91,9 +95,22 @@ class BookFile:
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """Somebody who left. generation: the first one without them."""
+    """Somebody who left.
+
+    since:      the first generation with them; 0 if this fleet never had them.
+    generation: the first one without them.
+    """
 
     digest: str
+    since: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedDevice:
+    """generation: the newest when it was removed; it may keep that one for ever."""
+
+    device: DeviceKey
     generation: int
 
 
@@ -115,6 +132,7 @@ class Book:
     before: tuple[BookFile, ...]
     calibration: Calibration | None
     devices: tuple[DeviceKey, ...]
+    removed: tuple[RemovedDevice, ...]
     published_for: tuple[str, ...]
     stations: tuple[StationKey, ...]
     shards: tuple[BookShard, ...] = field(repr=False)
@@ -136,6 +154,7 @@ class OperatorFolder:
         self.folder = folder
         self.inbox = folder / INBOX_NAME
         self.refused = self.inbox / REFUSED_NAME
+        self.acknowledged = folder / ACKNOWLEDGED_NAME
         self.repository = folder / "repository"
         self._keys = folder / "keys"
 
@@ -272,10 +291,17 @@ def _read_public(path: Path, kind: type[_Public], what: str) -> _Public:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; name {what}") from error
     value = from_json(data, kind, malformed)
-    key = value.operator_key if isinstance(value, Fleet) else value.public_key
-    if not re.fullmatch("[0-9a-f]{64}", key):
-        raise malformed("the key", "32 bytes in hex")
+    if not all(re.fullmatch("[0-9a-f]{64}", key) for key in _keys_of(value)):
+        raise malformed("a key", "32 bytes in hex")
     return value
+
+
+def _keys_of(value: Fleet | DeviceKey | StationKey) -> tuple[str, ...]:
+    if isinstance(value, Fleet):
+        return (value.operator_key,)
+    if isinstance(value, DeviceKey):
+        return (value.public_key, value.signing_key)
+    return (value.public_key,)
 
 
 def _malformed_book(where: str, expected: str) -> GalleryError:

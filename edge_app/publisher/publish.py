@@ -293,6 +293,7 @@ class _Generation:
         self._changes = changes
         self._progress = progress
         self._number = book.generation + 1
+        self._since = {p.person_id: p.since for shard in book.shards for p in shard.people}
 
     def write(self, rules: PublishRules, now: datetime) -> Book:
         """The book with the new generation, whose files are in the repository, not yet named."""
@@ -301,7 +302,8 @@ class _Generation:
         shards = self._shards(shards_for(people, len(book.shards)))
         templates = sum(person.templates for shard in shards for person in shard.people)
         calibration = rules.calibrate(templates, book.calibration)
-        newly = (Departed(digest, self._number) for digest in sorted(changes.departed))
+        since = {d: p.since for shard in book.shards for p in shard.people for d in p.tombstones}
+        newly = (Departed(d, since.get(d, 0), self._number) for d in sorted(changes.departed))
         departed = (*book.departed, *newly)
         contents = self._key_files(shards)
         contents[TOMBSTONES_NAME] = encode_tombstones(frozenset(d.digest for d in departed))
@@ -313,6 +315,7 @@ class _Generation:
                 generation=self._number,
                 # Nothing older may come back: whoever left in between would, too (P3).
                 min_generation=self._number,
+                operator_key=self._fleet.operator_key,
                 model_sha256=rules.model_sha256,
                 calibration=calibration,
                 published=now.replace(microsecond=0),
@@ -416,20 +419,20 @@ class _Generation:
         self._repository.add_target(shard_name(sha256), data)
         self._changes.written.add(number)
         self._changes.moved_bytes += len(data)
-        return BookShard(sha256, len(data), key.hex(), tuple(map(_entry, people)))
+        return BookShard(sha256, len(data), key.hex(), tuple(map(self._entry, people)))
 
-
-def _entry(person: Enrolment) -> BookPerson:
-    record = person.consent.record
-    return BookPerson(
-        person_id=person.person_id,
-        record_id=record.record_id,
-        tombstones=tuple(sorted(tombstone_ids(record))),
-        station_id=person.consent.station_id,
-        valid_until=record.event_time + timedelta(seconds=record.validity_duration_s),
-        ends=record.event_time + timedelta(seconds=record.retention_s),
-        templates=len(person.templates),
-    )
+    def _entry(self, person: Enrolment) -> BookPerson:
+        record = person.consent.record
+        return BookPerson(
+            person_id=person.person_id,
+            record_id=record.record_id,
+            since=self._since.get(person.person_id, self._number),
+            tombstones=tuple(sorted(tombstone_ids(record))),
+            station_id=person.consent.station_id,
+            valid_until=record.event_time + timedelta(seconds=record.validity_duration_s),
+            ends=record.event_time + timedelta(seconds=record.retention_s),
+            templates=len(person.templates),
+        )
 
 
 def _ref(number: int, shard: BookShard) -> ShardRef:

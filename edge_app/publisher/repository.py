@@ -35,6 +35,7 @@ ROOT_KEYS: Final = ("root-1", "root-2", "root-3")
 ONLINE_ROLES: Final = ("targets", "snapshot", "timestamp")
 _ROOT_LIFE: Final = timedelta(days=2 * 366)
 _TARGETS_LIFE: Final = timedelta(days=366)
+_RENEW_BEFORE: Final = timedelta(days=60)
 
 _Kind = TypeVar("_Kind", bound=Signed)
 
@@ -129,7 +130,15 @@ class Repository:
         self._publish(targets, keys, lease=lease, now=now)
 
     def renew(self, keys: Keys, *, lease: timedelta, now: datetime) -> None:
-        """A fresh timestamp over the same targets: devices go on matching. Raises StorageError."""
+        """A fresh timestamp over the same targets: devices go on matching.
+
+        keys: the timestamp's; when `lists_end_soon`, those of all online roles, whose files are
+            signed anew. Raises StorageError.
+        """
+        if self.lists_end_soon(now):
+            targets = self._current(Targets, f"{self._targets_version()}.targets.json")
+            self.publish(targets.targets, keys, lease=lease, now=now)
+            return
         timestamp = self._current(Timestamp, "timestamp.json")
         timestamp.version += 1
         timestamp.expires = _whole(now + lease)
@@ -138,6 +147,21 @@ class Repository:
     def expires(self) -> datetime:
         """When devices stop to match unless the timestamp is renewed. Raises GalleryError."""
         return self._current(Timestamp, "timestamp.json").expires
+
+    def expiries(self) -> dict[str, datetime]:
+        """Role -> when its newest file expires. Raises GalleryError."""
+        version = self._targets_version()
+        return {
+            "root": self._newest_root().expires,
+            "targets": self._current(Targets, f"{version}.targets.json").expires,
+            "snapshot": self._current(Snapshot, f"{version}.snapshot.json").expires,
+            "timestamp": self.expires(),
+        }
+
+    def lists_end_soon(self, now: datetime) -> bool:
+        """Whether targets or snapshot expire before long, though nothing was published."""
+        ends = self.expiries()
+        return min(ends["targets"], ends["snapshot"]) <= now + _RENEW_BEFORE
 
     def remove_unnamed(self, named: Sequence[tuple[str, str]]) -> int:
         """Delete target files but those of these (name, sha256); returns how many went."""

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from edge_app.core.acknowledge import decode_acknowledgment, sign_acknowledgment
 from edge_app.core.consent import decode, encode
 from edge_app.core.keyring import (
     decode_tombstones,
@@ -38,11 +40,12 @@ from edge_app.core.revocation import new_code, normalise_code
 from edge_app.core.shard import open_shard, read_header, seal_shard, templates_into
 from edge_app.errors import EdgeAppError
 from tests.core.test_fleet_formats import MANIFEST
-from tests.people import enrolment, faces, record
+from tests.people import NOW, enrolment, faces, record
 
 _KEY: Final = bytes(32)
 _DEVICE: Final = X25519PrivateKey.from_private_bytes(b"\x01" * 32)
 _PUBLIC: Final = _DEVICE.public_key().public_bytes_raw()
+_SIGNER: Final = Ed25519PrivateKey.from_private_bytes(b"\x02" * 32)
 _ID: Final = "ab" * 32
 _PERSON: Final = enrolment(1, faces(2))
 _TEXT, _MATRIX = pack_people([_PERSON])
@@ -86,6 +89,10 @@ TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
         seal_for(_PUBLIC, b"message", fleet="f"),
     ),
     "consent": (decode, encode(record(1, faces(1)))),
+    "acknowledgment": (
+        decode_acknowledgment,
+        sign_acknowledgment(_SIGNER, fleet="f", device_id=_ID, generation=1, time=NOW),
+    ),
     "code": (
         lambda data: normalise_code(data.decode("utf-8", "replace")),
         new_code(bytes(15)).encode(),
