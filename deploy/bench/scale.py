@@ -107,6 +107,7 @@ def sizes(people: int, devices: int, left: int, person_bytes: float) -> Sizes:
         wrap_groups=groups,
         devices=devices,
         tombstones=left,
+        operator_key=secrets.token_hex(32),
     )
     in_group = -(-devices // groups)
     keys = {n: bytes(32) for n in range(shards)}

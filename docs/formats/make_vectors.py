@@ -250,6 +250,7 @@ def manifest(files: Mapping[str, bytes]) -> Manifest:
         purpose=Purpose.ENTRY,
         generation=GENERATION,
         min_generation=GENERATION,
+        operator_key=raw(OPERATOR).hex(),
         model_sha256=MODEL,
         calibration=Calibration(0.4375, 1e-05, 60_000, MODEL),
         published=PUBLISHED,

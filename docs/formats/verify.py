@@ -247,6 +247,7 @@ MANIFEST = object_of(
     purpose=PURPOSE,
     generation=whole,
     min_generation=whole,
+    operator_key=digest,
     model_sha256=digest,
     calibration=object_of(
         threshold=decimal, target_fpir=decimal, max_templates=whole, model_sha256=digest

@@ -36,7 +36,9 @@ def test_counted_sizes_are_those_of_a_publication(scale: Any, tmp_path: Path) ->
     fleet.enrol([person(1)])
     fleet.leave(2)
     keys = (X25519PrivateKey.generate().public_key() for _ in range(DEVICES))
-    devices = tuple(DeviceKey(f"d-{n}", key.public_bytes_raw().hex()) for n, key in enumerate(keys))
+    devices = tuple(
+        DeviceKey(f"d-{n}", key.public_bytes_raw().hex(), "ab" * 32) for n, key in enumerate(keys)
+    )
     fleet.operator.write_book(replace(fleet.operator.read_book(), devices=devices))
     fleet.publish()
     found = {file.name: file.size_bytes for file in fleet.operator.read_book().files}
