@@ -10,7 +10,7 @@ from typing import Any
 
 atheris: Any = import_module("atheris")
 
-with atheris.instrument_imports(include=["edge_app.core"]):
+with atheris.instrument_imports(include=["edge_app.core", "edge_app.publisher"]):
     from tests.fuzz.targets import TARGETS, try_one
 
 

@@ -5,7 +5,9 @@ A target returns normally, or raises `EdgeAppError`; whatever else it raises is 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -25,7 +27,13 @@ from edge_app.core.keyring import (
     unwrap,
     wrap,
 )
-from edge_app.core.manifest import decode_manifest, encode_manifest
+from edge_app.core.manifest import (
+    DeviceKey,
+    StationKey,
+    decode_manifest,
+    encode_manifest,
+    identity_json,
+)
 from edge_app.core.person import pack_people, pack_person, unpack_people, unpack_person
 from edge_app.core.request import (
     Reply,
@@ -39,7 +47,9 @@ from edge_app.core.request import (
 from edge_app.core.revocation import new_code, normalise_code
 from edge_app.core.shard import open_shard, read_header, seal_shard, templates_into
 from edge_app.errors import EdgeAppError
+from edge_app.publisher.folder import read_device, read_fleet, read_station
 from tests.core.test_fleet_formats import MANIFEST
+from tests.fuzz.service import SOUND_BODY, SOUND_PATH, get, post
 from tests.people import NOW, enrolment, faces, record
 
 _KEY: Final = bytes(32)
@@ -57,6 +67,18 @@ def _shard(data: bytes) -> None:
     templates_into(data, memoryview(raw), fleet="f", number=0, key=_KEY)
     matrix = np.frombuffer(raw, "<f4").reshape(-1, header.dim or 1)
     open_shard(data, matrix, fleet="f", number=0, key=_KEY)
+
+
+def _public(read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    """Of a file that somebody hands to the operator or the station."""
+
+    def target(data: bytes) -> object:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            return read(Path(file.name))
+
+    return target
 
 
 TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
@@ -99,6 +121,14 @@ TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
     ),
     "request": (decode_request, encode_request(RevokeRequest(new_code(bytes(15))))),
     "reply": (decode_reply, encode_reply(Reply(Status.LEFT, "has left"))),
+    "device-file": (_public(read_device), identity_json(DeviceKey("gate", _ID, _ID))),
+    "station-file": (_public(read_station), identity_json(StationKey("desk", _ID))),
+    "fleet-file": (
+        _public(read_fleet),
+        b'{"fleet":"f","format":1,"operator_key":"' + _ID.encode() + b'","purpose":"assist"}',
+    ),
+    "service-body": (post, SOUND_BODY),
+    "service-path": (get, SOUND_PATH),
 }
 """Name -> (the parser, something it reads)."""
 
