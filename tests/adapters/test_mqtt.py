@@ -618,6 +618,26 @@ def test_a_broker_that_forbids_publishing_keeps_the_alert_waiting(
     assert device.outbox.counts().delivered == 0
 
 
+def test_a_broker_that_forbids_a_state_gets_the_alerts(
+    device: Device,
+    tmp_path: Path,
+    make_mosquitto: Callable[[str], Mosquitto],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "acl").write_text(f"user user\ntopic read #\ntopic write {TOPICS.match}\n")
+    strict = make_mosquitto(f"acl_file {tmp_path / 'acl'}\n")
+    strict.start()
+    publisher = device.publisher(strict.address)
+    for payload in (b"1", b"2"):
+        publisher.set_state(TOPICS.gallery, payload)
+        until(lambda: f"refuses {TOPICS.gallery}" in caplog.text, "the refusal is reported")
+    ids = device.put(*range(50))
+    until(lambda: device.pending() == 0, "all alerts are delivered")
+    assert device.outbox.counts().delivered == len(ids)
+    assert publisher.status.connected
+    assert caplog.text.count(f"refuses {TOPICS.gallery}") == 1, "said once"
+
+
 # --- retained states ----------------------------------------------------------------------
 
 

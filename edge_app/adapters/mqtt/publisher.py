@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 _CONNECTED: Final = "connected"
 _CLOSED: Final = "closed"
 _MOST_REPLIES: Final = 32
+_ALLOW: Final = "allow this device to publish to its own topics"
 
 OnCommand = Callable[[Incoming, Callable[[Outgoing], None]], None]
 """Takes a command and the way to answer, which any thread may use; returns at once."""
@@ -292,50 +293,68 @@ class _Window:
         self._link = link
         self._size = min(settings.max_inflight, link.receive_maximum)
         self._ack_timeout_s = settings.ack_timeout_s
-        self._sent: dict[int, tuple[str | None, float]] = {}
-        """Message id -> (alert id, or None for what is no alert; when it was sent)."""
+        self._sent: dict[int, _Sent] = {}
+        self._refused: set[str] = set()
         self._position = 0
 
     def fill(self) -> None:
-        """Send new states and replies, then alerts; the outbox has dropped what just expired."""
-        while self._free > 0 and (message := self._next_small()) is not None:
-            self._send(message, None)
-        if self._free < 1:
-            return
-        for alert in self._outbox.next(after=self._position, limit=self._free):
-            self._send(_alert(alert), alert.alert_id)
-            self._position = alert.position
+        """Send new states, then alerts, then replies: nobody who asks holds up an alert.
+
+        The outbox has dropped what just expired.
+        """
+        while self._free > 0 and (state := self._states.next()) is not None:
+            self._send(state, None)
+        if self._free > 0:
+            for alert in self._outbox.next(after=self._position, limit=self._free):
+                self._send(_alert(alert), alert.alert_id)
+                self._position = alert.position
+        while self._free > 0 and self._replies:
+            self._send(self._replies.popleft(), None)
+
+    def settle(self) -> None:
+        """Take acknowledged alerts out of the outbox.
+
+        A broker that refuses a state or a reply still gets the alerts.
+        """
+        acknowledged, self._link.acknowledged = self._link.acknowledged, []
+        settled = [
+            (self._sent.pop(message_id), reason)
+            for message_id, reason in acknowledged
+            if message_id in self._sent
+        ]
+        delivered = [
+            sent.alert_id
+            for sent, reason in settled
+            if sent.alert_id is not None and not reason.is_failure
+        ]
+        if delivered:
+            self._outbox.mark_delivered(delivered)
+        for sent, reason in settled:
+            if reason.is_failure and sent.alert_id is not None:
+                raise DeliveryError(f"the broker refuses a message: {reason}; {_ALLOW}")
+            if reason.is_failure and sent.topic not in self._refused:
+                self._refused.add(sent.topic)
+                _log.warning("mqtt: the broker refuses %s: %s; %s", sent.topic, reason, _ALLOW)
+        oldest_s = next((sent.time_s for sent in self._sent.values()), None)
+        if oldest_s is not None and time.monotonic() - oldest_s > self._ack_timeout_s:
+            raise DeliveryError("the broker does not acknowledge messages; connecting anew")
 
     @property
     def _free(self) -> int:
         return self._size - len(self._sent)
 
-    def _next_small(self) -> Outgoing | None:
-        return self._replies.popleft() if self._replies else self._states.next()
-
     def _send(self, message: Outgoing, alert_id: str | None) -> None:
-        self._sent[self._link.publish(message)] = (alert_id, time.monotonic())
+        message_id = self._link.publish(message)
+        self._sent[message_id] = _Sent(message.topic, alert_id, time.monotonic())
 
-    def settle(self) -> None:
-        """Take acknowledged alerts out of the outbox."""
-        acknowledged, self._link.acknowledged = self._link.acknowledged, []
-        refused = [reason for _, reason in acknowledged if reason.is_failure]
-        settled = [
-            self._sent.pop(message_id)[0]
-            for message_id, reason in acknowledged
-            if message_id in self._sent and not reason.is_failure
-        ]
-        delivered = [alert_id for alert_id in settled if alert_id is not None]
-        if delivered:
-            self._outbox.mark_delivered(delivered)
-        if refused:
-            raise DeliveryError(
-                f"the broker refuses a message: {refused[0]};"
-                " allow this device to publish to its own topics"
-            )
-        oldest_s = next((sent_s for _, sent_s in self._sent.values()), None)
-        if oldest_s is not None and time.monotonic() - oldest_s > self._ack_timeout_s:
-            raise DeliveryError("the broker does not acknowledge messages; connecting anew")
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """alert_id: None for what is no alert. time_s: when it was sent."""
+
+    topic: str
+    alert_id: str | None
+    time_s: float
 
 
 def _state(topic: str, payload: bytes) -> Outgoing:
