@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import signal
 import threading
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from types import FrameType
 
+from edge_app.adapters.board import read_pressure
 from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.events import new_alert_id
 from edge_app.adapters.gallery_store import FleetState
@@ -27,12 +29,15 @@ from edge_app.adapters.stopwatch import TOTAL, LapStopwatch, StageTime
 from edge_app.app import Home, boot_id, load_models, make_publisher, make_rules, open_gallery
 from edge_app.config import Config
 from edge_app.core.gallery import Gallery
+from edge_app.core.governor import Governor
 from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, phrases, spoken_text
 from edge_app.errors import DeliveryError
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
 from edge_app.ports import AlertSink, Clock, Display, FrameSource, Speaker
 from edge_app.records import Alert, ClockState, Frame, HudView
 from edge_app.sync import Follower, leave, make_follower
+
+_log = logging.getLogger(__name__)
 
 _STORE_CHECK_S = 1.0
 _DAY_S = 86_400
@@ -178,6 +183,8 @@ class Device:
         self._words = phrases(config.hud.language)
         self._mailbox = Mailbox(lossless=lossless)
         self._camera = CameraThread(source=source, mailbox=self._mailbox, stop_event=stop)
+        # A replay that loses no frame takes the time it takes.
+        self._governor = None if lossless else Governor()
         self._frames = 0
         self._alert_times_s: list[float] = []
         self._last_view = HudView((), "")
@@ -247,15 +254,32 @@ class Device:
                 self._follow_lease()
                 if publisher is not None:
                     publisher.set_state(self._topics.gallery, self._gallery_state())
+                if self._governor is not None:
+                    self._governor.feel(read_pressure())
                 if publisher is not None and publisher.failed:
                     raise DeliveryError(
                         "delivery stopped by a defect; alerts wait in the outbox, start again"
                     )
             self._take_over_gallery()
             if frame is not None:
-                self._step(frame, sink)
+                self._govern(frame, sink)
             elif self._camera_lost():
                 self._show(HudView((), self._words.camera_lost))
+
+    def _govern(self, frame: Frame, sink: AlertSink) -> None:
+        """One frame, with as much effort as the device has time for."""
+        if self._governor is None:
+            self._step(frame, sink)
+            return
+        if self._governor.skips(frame.sequence):
+            return
+        begun_s = self._clock.monotonic_s()
+        self._step(frame, sink)
+        self._governor.worked(self._clock.monotonic_s() - begun_s, 1 / self._config.camera.fps)
+        effort = self._governor.effort
+        if effort is not self._state.effort:
+            _log.warning("effort: %s", effort.words)
+            self._state.effort = effort
 
     def _step(self, frame: Frame, sink: AlertSink) -> None:
         asked_s, self._asked_s = self._asked_s, None

@@ -22,6 +22,7 @@ from edge_app.core.decide import DecisionRule, Vote, decide, fused
 from edge_app.core.embed import comparable
 from edge_app.core.gallery import Gallery
 from edge_app.core.geometry import Transform, scaled, smoothed
+from edge_app.core.governor import Effort
 from edge_app.core.match import match
 from edge_app.core.quality import QualityLimits
 from edge_app.core.scan import Region, Scanner, ScanPlan, still_regions
@@ -57,6 +58,9 @@ _EAGER = 0.5
 
 _TURNS = 3
 """In how many frames everybody who is settled is followed once: 0.1 s at 30 frames a second."""
+
+_FEWER = 4
+"""What the close looks of one frame are divided by when the device sheds them."""
 
 _SLACK_S = 0.005
 """Cameras do not keep time to the millisecond: what is due so soon is due in this frame."""
@@ -173,6 +177,7 @@ class State:
         self.tracklets: dict[int, _Tracklet] = {}
         self.last_recognised_s: dict[str, float] = {}
         self.asked_until_s = float("-inf")
+        self.effort = Effort.FULL
         self.rejections: Counter[Rejection] = Counter()
         self.faces_detected = 0
         self.faces_embedded = 0
@@ -201,9 +206,11 @@ class Pipeline:
         seen = state.tracker.update(detections, frame.time_s)
         _forget_ended(state)
         self._stopwatch.lap("track")
-        looks = 0
+        looks, most = 0, self._rules.looks_per_frame
+        if state.effort >= Effort.FEWER_LOOKS:
+            most = math.ceil(most / _FEWER)
         for track in sorted(seen, key=lambda track: state.tracklet(track).last_look_s):
-            if looks < self._rules.looks_per_frame:
+            if looks < most:
                 looks += self._look_at(track, frame, state, gallery, now)
         recognised, sightings = self._decide(frame, state, gallery, now)
         self._stopwatch.lap("decide")
@@ -212,7 +219,7 @@ class Pipeline:
     def _detect(self, image: ImageBgr, time_s: float, state: State) -> list[Detection]:
         followed, waiting = self._share_out(state, time_s)
         found: list[Detection] = []
-        for region in state.scanner.regions(image, followed, waiting):
+        for region in state.scanner.regions(image, followed, waiting, state.effort):
             found += self.detect_in(image, region)
         detections = decode.suppress(found, self._rules.max_detection_overlap)
         state.faces_detected += len(detections)

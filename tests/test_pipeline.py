@@ -15,6 +15,7 @@ from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.app import load_models, make_rules
 from edge_app.config import Config, make_config
 from edge_app.core.gallery import Gallery
+from edge_app.core.governor import Effort
 from edge_app.pipeline import FrameResult, Pipeline, Rules, State
 from edge_app.records import (
     Box,
@@ -250,3 +251,24 @@ def test_a_second_look_decides_where_the_first_leaves_doubt(
         first, second = mesh.seen
         assert second.shape == first.shape
         assert second.std() < first.std() / 2  # smoothed
+
+
+def test_with_less_effort_a_crowd_is_looked_at_in_turns_and_named_all_the_same(
+    config: Config, gallery: Gallery, cast: Cast
+) -> None:
+    rules = make_rules(config)
+    pipeline = Pipeline(rules, load_models(config), NullStopwatch())
+    actors = [
+        cast.stand(ENROLLED if x == 240 else STRANGER_1, x, 500, 120, 2.0)
+        for x in (240, 720, 1200, 1680)
+    ]
+    for effort, most in ((Effort.FULL, 4), (Effort.FEWER_LOOKS, 2)):
+        state, named = State(rules), False
+        state.effort = effort
+        for number in range(30):
+            before = state.faces_embedded
+            frame = scene_camera(2.0, *actors).frame(number)
+            named |= bool(pipeline.process(frame, state, gallery, NOW).recognised)
+            assert state.faces_embedded - before <= most
+        assert named
+        assert state.faces_embedded >= 12

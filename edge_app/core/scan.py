@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_app.core.decode import GEOMETRIES, tiles
 from edge_app.core.geometry import clip
+from edge_app.core.governor import Effort
 from edge_app.records import Box, ImageBgr
 
 _CELL_PX = 20
@@ -140,12 +141,17 @@ class Scanner:
     )
 
     def regions(
-        self, image: ImageBgr, followed: Sequence[Box], waiting: Sequence[Box] = ()
+        self,
+        image: ImageBgr,
+        followed: Sequence[Box],
+        waiting: Sequence[Box] = (),
+        effort: Effort = Effort.FULL,
     ) -> list[Region]:
         """The regions to search in this frame; every one lies inside the image.
 
         followed: the known faces to look around in this frame.
         waiting:  other known faces. Nobody's movement is news once their face is known.
+        effort:   below the full one, half as many regions, and the rotation half as fast.
         """
         height, width = image.shape[:2]
         motion_map = _motion_map(image)
@@ -154,7 +160,8 @@ class Scanner:
             chosen = [0]  # the whole, alone: the quickest way to whoever is near
         else:
             self._age_frames += 1
-            chosen = self._choose(self._moved(motion_map, (*followed, *waiting)))
+            moved = self._moved(motion_map, (*followed, *waiting))
+            chosen = self._choose(moved, 1 if effort is Effort.FULL else 2)
         self._age_frames[chosen] = 0
         self._seen[chosen] = motion_map
         around = (follow_region(box, width, height, self.plan) for box in followed)
@@ -183,15 +190,19 @@ class Scanner:
         shares = changed.sum(axis=(1, 2)) / self._inside.sum(axis=(1, 2))
         return np.asarray(shares > _MOVED_SHARE)
 
-    def _choose(self, moved: NDArray[np.bool_]) -> list[int]:
-        """Those that changed, longest waiting first; now and then the longest waiting of all."""
+    def _choose(self, moved: NDArray[np.bool_], thrift: int) -> list[int]:
+        """Those that changed, longest waiting first; now and then the longest waiting of all.
+
+        thrift: the part of the plan's work to do, as a divisor.
+        """
+        most = max(1, self.plan.tiles_per_frame // thrift)
         by_age = [int(i) for i in np.argsort(-self._age_frames, kind="stable")]
-        chosen = [i for i in by_age if moved[i]][: self.plan.tiles_per_frame]
+        chosen = [i for i in by_age if moved[i]][:most]
         self._still_frames += 1
-        if self._still_frames >= self.plan.still_frames:
+        if self._still_frames >= self.plan.still_frames * thrift:
             self._still_frames = 0
             if by_age[0] not in chosen:
-                chosen = [by_age[0], *chosen][: self.plan.tiles_per_frame]
+                chosen = [by_age[0], *chosen][:most]
         return chosen
 
 
