@@ -110,11 +110,16 @@ def models_dir() -> Path:
     return packaged if packaged.is_dir() else packaged.parents[1] / "models"
 
 
-def load_models(config: Config) -> Models:
-    """Loads and checks the networks. Raises ModelError."""
+def load_models(config: Config, *, stills: bool = True) -> Models:
+    """Loads and checks the networks. Raises ModelError.
+
+    stills: also the one that searches single pictures, 14 MB; a running camera needs it not.
+    """
     folder, threads = models_dir(), config.model_threads
     scan = config.scan
-    names = {scan.tile_detector, scan.scan_detector, scan.follow_detector}
+    names = {scan.scan_detector, scan.follow_detector}
+    if stills:
+        names.add(scan.tile_detector)
     return Models(
         detectors={name: load_model(folder, name, threads=threads) for name in sorted(names)},
         mesh=load_model(folder, "facemesh", threads=threads),

@@ -152,7 +152,7 @@ class Device:
         self._clock = clock
         self._stop = stop
         self._rules = make_rules(config)
-        self._models = load_models(config)
+        self._models = load_models(config, stills=False)
         self._stopwatch = LapStopwatch()
         self._pipeline = Pipeline(self._rules, self._models, self._stopwatch)
         self._state = State(self._rules)

@@ -8,10 +8,12 @@ the input square: centre x, centre y, width, height, then six keypoints x, y.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_app.core.geometry import intersection_over_union
 from edge_app.records import Box, Detection, Float32Array, ImageBgr, Landmarks
@@ -59,6 +61,9 @@ _LUMA_STEP_PX = 4
 
 _DARKEST, _BRIGHTEST = 0.005, 0.995
 """Shares of a region's pixels that may become all black and all white."""
+
+_CONTAINED = 0.7
+"""Share of a box from which it is inside another."""
 
 _MAX_GAIN = 4.0
 """Beyond this, the noise of a dark sensor is all that is left to see."""
@@ -160,24 +165,43 @@ def suppress(detections: list[Detection], max_overlap: float) -> list[Detection]
     than keeping the best (section 3.3 of its paper). Half-faces at tile edges are smaller
     boxes inside larger ones, so containment counts as overlap too.
     """
-    remaining = sorted(detections, key=lambda d: d.score, reverse=True)
+    ordered = sorted(detections, key=lambda d: d.score, reverse=True)
+    corners = _corners([d.box_px for d in ordered])
+    remaining = np.arange(len(ordered))
     blended = []
-    while remaining:
-        best, *others = remaining
-        same = [d for d in others if same_face(best.box_px, d.box_px, max_overlap)]
-        remaining = [d for d in others if not same_face(best.box_px, d.box_px, max_overlap)]
-        blended.append(_blend(best, same))
+    while remaining.size:
+        best, others = remaining[0], remaining[1:]
+        same = _same_faces(corners[best], corners[others], max_overlap)
+        blended.append(_blend(ordered[best], [ordered[i] for i in others[same]]))
+        remaining = others[~same]
     return blended
 
 
 def same_face(a: Box, b: Box, max_overlap: float) -> bool:
     """Whether two boxes overlap by more than `max_overlap`, or one lies mostly in the other."""
-    if intersection_over_union(a, b) > max_overlap:
-        return True
-    width = min(a.x1, b.x1) - max(a.x0, b.x0)
-    height = min(a.y1, b.y1) - max(a.y0, b.y0)
-    smaller = min(a.area, b.area)
-    return width > 0 and height > 0 and smaller > 0 and width * height / smaller > 0.7
+    return bool(_same_faces(_corners([a])[0], _corners([b]), max_overlap)[0])
+
+
+def _corners(boxes: Sequence[Box]) -> NDArray[np.float64]:
+    """x0, y0, x1, y1 of each box: shape (boxes, 4)."""
+    return np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], np.float64).reshape(-1, 4)
+
+
+def _same_faces(
+    one: NDArray[np.float64], many: NDArray[np.float64], max_overlap: float
+) -> NDArray[np.bool_]:
+    """`same_face` of one box and each of many, from their corners."""
+    sides = np.minimum(one[2:], many[:, 2:]) - np.maximum(one[:2], many[:, :2])
+    shared = np.maximum(sides, 0).prod(axis=1)
+    area, areas = _areas(one[None])[0], _areas(many)
+    # Written without quotients: a box without an area is no face's, not even its own.
+    overlapping = shared > max_overlap * (area + areas - shared)
+    contained = shared > _CONTAINED * np.minimum(area, areas)
+    return np.asarray((shared > 0) & (overlapping | contained))
+
+
+def _areas(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.maximum(corners[:, 2:] - corners[:, :2], 0).prod(axis=1))
 
 
 def _blend(best: Detection, same: list[Detection]) -> Detection:
