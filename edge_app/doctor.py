@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_app.adapters.cameras import parse_source
 from edge_app.adapters.indicator import LedIndicator
-from edge_app.adapters.keys import STORE_KEY_NAME, store_key
+from edge_app.adapters.keys import STORE_KEY_NAME, keys_in_home, store_key
 from edge_app.adapters.mqtt import Topics, check_broker
 from edge_app.adapters.sealed import disk_swaps
 from edge_app.app import (
@@ -56,6 +56,7 @@ def examine(
         ("runtime", _runtime),
         ("models", lambda: _models(config)),
         ("key", lambda: _key(home)),
+        ("other keys", lambda: _other_keys(home)),
         ("gallery", lambda: _gallery(config, home, clock)),
         ("camera", lambda: _camera(config, camera, clock)),
         ("indicator", lambda: _indicator(config)),
@@ -99,6 +100,20 @@ def _key(home: Home) -> Finding:
         Health.WARNING,
         f"a gallery key {made} {path.parent}: whoever steals this storage has both; "
         "on a device, keep it as a systemd credential (LoadCredentialEncrypted=store.key)",
+    )
+
+
+def _other_keys(home: Home) -> Finding:
+    """The station's and the device's, if this home has them; `_key` is the gallery's."""
+    names = [path.name for path in keys_in_home(home.keys) if path.name != STORE_KEY_NAME]
+    if not names:
+        return Finding("other keys", Health.WELL, "no other key is kept in the home folder")
+    credentials = " ".join(f"LoadCredentialEncrypted={name}" for name in names)
+    return Finding(
+        "other keys",
+        Health.WARNING,
+        f"{' and '.join(names)} in {home.folder / 'keys'}: whoever steals this storage can read "
+        f"the fleet's gallery or sign consents; keep them as systemd credentials ({credentials})",
     )
 
 

@@ -52,6 +52,7 @@ _EMPTY = Book(
     removed=(),
     published_for=(),
     stations=(),
+    removed_stations=(),
     shards=(),
     departed=(),
 )
@@ -103,6 +104,7 @@ class Status:
     removed:     devices that were removed and cannot be asked any more.
     fresh_until: devices stop to match then, unless `renew` or `publish` comes before.
     waiting:     files in the inbox.
+    keys_in_files: keys that lie in `keys/` and not in a systemd credential.
     """
 
     fleet: str
@@ -121,6 +123,7 @@ class Status:
     expiries: tuple[Expiry, ...]
     waiting: int
     refused: int
+    keys_in_files: tuple[str, ...]
 
 
 def init(folder: OperatorFolder, fleet: str, purpose: Purpose, clock: Clock) -> bool:
@@ -158,7 +161,8 @@ def add_station(folder: OperatorFolder, file: Path) -> tuple[StationKey, bool]:
     def change(book: Book) -> Book:
         known = {s.public_key for s in book.stations}
         fresh = () if station.public_key in known else (station,)
-        return replace(book, stations=(*book.stations, *fresh))
+        removed = tuple(s for s in book.removed_stations if s.public_key != station.public_key)
+        return replace(book, stations=(*book.stations, *fresh), removed_stations=removed)
 
     return station, _change(folder, change)
 
@@ -166,12 +170,18 @@ def add_station(folder: OperatorFolder, file: Path) -> tuple[StationKey, bool]:
 def remove_station(folder: OperatorFolder, name: str) -> bool:
     """Trust a station no more: whom it enrolled leaves at the next publication.
 
-    name: or the beginning of its id. Raises ConfigError if nobody or several are meant.
+    name: or the beginning of its id. Returns whether it was still trusted. Raises ConfigError if
+    there never was one, or several are meant.
     """
 
     def change(book: Book) -> Book:
-        gone = _one({s.station_id: s.name for s in book.stations}, name, "station")
-        return replace(book, stations=tuple(s for s in book.stations if s.station_id != gone))
+        stations = {s.station_id: s for s in book.stations}
+        before = {s.station_id: s.name for s in book.removed_stations}
+        gone = _one({i: s.name for i, s in stations.items()}, before, name, "station")
+        if gone is None:
+            return book
+        removed = (*book.removed_stations, stations.pop(gone))
+        return replace(book, stations=tuple(stations.values()), removed_stations=removed)
 
     return _change(folder, change)
 
@@ -193,11 +203,13 @@ def remove_device(folder: OperatorFolder, name: str) -> bool:
     """Let a device read nothing that is published from now on (P6). As `remove_station`."""
 
     def change(book: Book) -> Book:
-        gone = _one({d.device_id: d.name for d in book.devices}, name, "device")
-        devices = tuple(d for d in book.devices if d.device_id != gone)
-        taken = (RemovedDevice(d, book.generation) for d in book.devices if d.device_id == gone)
-        removed = (*book.removed, *taken)
-        return replace(book, devices=devices, removed=removed, new_keys=True)
+        devices = {d.device_id: d for d in book.devices}
+        before = {r.device.device_id: r.device.name for r in book.removed}
+        gone = _one({i: d.name for i, d in devices.items()}, before, name, "device")
+        if gone is None:
+            return book
+        removed = (*book.removed, RemovedDevice(devices.pop(gone), book.generation))
+        return replace(book, devices=tuple(devices.values()), removed=removed, new_keys=True)
 
     return _change(folder, change)
 
@@ -214,12 +226,13 @@ def cut_off(folder: OperatorFolder, name: str, clock: Clock) -> bool | None:
 
     Raises ConfigError if nobody or several are meant; DeliveryError, KeyFileError, StorageError.
     """
-    broker, devices = BrokerFolder(folder.folder), folder.read_book().devices
-    gone = _one({d.device_id: d.name for d in devices}, name, "device")
+    broker, book = BrokerFolder(folder.folder), folder.read_book()
+    here = {d.device_id: d.name for d in book.devices}
+    before = {r.device.device_id: r.device.name for r in book.removed}
+    gone = _one(here, before, name, "device") or _meant(before, name)[0]
     if not broker.exists:
         return None
-    device = next(d.name for d in devices if d.device_id == gone)
-    client = broker.named(device, now=clock.now())
+    client = broker.named({**before, **here}[gone], now=clock.now())
     return None if client is None else broker.remove(client, now=clock.now())
 
 
@@ -308,6 +321,7 @@ def status(folder: OperatorFolder, clock: Clock) -> Status:
         ),
         waiting=len(folder.waiting()),
         refused=len(list(folder.refused.glob("*.why"))),
+        keys_in_files=folder.keys_in_files(),
     )
 
 
@@ -345,13 +359,22 @@ def _change(folder: OperatorFolder, change: Callable[[Book], Book]) -> bool:
         return new != old
 
 
-def _one(names: dict[str, str], wanted: str, kind: str) -> str:
-    """The id that is meant by a name or the beginning of an id."""
-    found = [i for i, name in names.items() if name == wanted or (wanted and i.startswith(wanted))]
+def _one(names: dict[str, str], before: dict[str, str], wanted: str, kind: str) -> str | None:
+    """The id that is meant by a name or the beginning of an id; None if that is removed already.
+
+    names: id -> name of those there are; before: of those that were.
+    """
+    found = _meant(names, wanted)
+    if not found and _meant(before, wanted):
+        return None
     if len(found) != 1:
         how = "no" if not found else "more than one"
         raise ConfigError(f'{how} {kind} is called "{wanted}"; see `familiar operator status`')
     return found[0]
+
+
+def _meant(names: dict[str, str], wanted: str) -> list[str]:
+    return [i for i, name in names.items() if name == wanted or (wanted and i.startswith(wanted))]
 
 
 def _calibration(

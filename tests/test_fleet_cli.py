@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from edge_app.__main__ import app
+from edge_app.app import Home
 from edge_app.operate import remove_device
-from tests.fleets import Fleet, code_of, person, served, service
+from edge_app.publisher.folder import OperatorFolder
+from edge_app.sync import introduce
+from tests.fleets import CONFIG, Fleet, code_of, person, served, service
 from tests.support import ROOT
 
 
@@ -144,3 +149,64 @@ def test_asking_how_far_it_has_come(tmp_path: Path) -> None:
     assert "Erased from generation 2 on 1 of 1 device." in shown
     assert "Name" not in shown
     assert code_of(1) not in shown
+
+
+def test_every_command_may_be_repeated_and_speaks_json(tmp_path: Path) -> None:
+    """The second time each says that nothing was left to do, and succeeds."""
+
+    def ran(*arguments: str) -> Any:
+        done = CliRunner().invoke(app, [*arguments, "--json"])
+        assert done.exit_code == 0, (arguments, done.output, done.exception)
+        return json.loads(done.output)
+
+    def twice(*arguments: str) -> tuple[Any, Any]:
+        return ran(*arguments), ran(*arguments)
+
+    folder, desk, gate = (str(tmp_path / name) for name in ("op", "desk", "gate"))
+    at = ("--dir", folder)
+    first, again = twice("operator", "init", *at, "--fleet", "f", "--purpose", "assist")
+    assert (first["made"], again["made"]) == (True, False)
+    first, again = twice("--home", desk, "station", "identity")
+    assert first == again
+    first, again = twice("operator", "add-station", *at, "--key", first["file"])
+    assert (first["added"], again["added"]) == (True, False)
+    file, _ = introduce(CONFIG, Home(Path(gate), None))
+    first, again = twice("operator", "add-device", *at, "--key", str(file))
+    assert (first["added"], again["added"]) == (True, False)
+    first, again = twice("station", "revoke", "--to", f"{folder}/inbox", "--code", code_of(1))
+    assert first == again
+    first, again = twice("operator", "publish", *at)
+    assert (first["changed"], again["changed"]) == (True, False)
+    assert first["generation"] == again["generation"] == 1
+    with service(OperatorFolder(Path(folder))) as url:
+        where = ("--url", url, "--root", f"{folder}/root.json")
+        first, again = twice("--home", gate, "sync", *where)
+        assert (first["changed"], again["changed"]) == (True, False)
+        first, again = twice("--home", gate, "revoke", code_of(2))
+        assert first == again == {"was_here": False, "operator": "told"}
+        first, again = twice("revoke", code_of(2), "--url", url)
+        assert first == again == {"noted": True, "erasure": None}
+    first, again = twice("operator", "status", *at)
+    assert first == again
+    assert first["devices"][0]["acknowledged"] == 1
+    first, again = twice("operator", "renew", *at)
+    assert set(first) == set(again) == {"fresh_until"}
+    first, again = twice("operator", "rotate-root", *at)
+    assert first == again == {"rotated": True}
+    for kind, name in (("device", first_name(folder, "devices")), ("station", "glasses")):
+        first, again = twice("operator", f"remove-{kind}", *at, name)
+        assert (first["removed"], again["removed"]) == (True, False)
+
+
+def first_name(folder: str, kind: str) -> str:
+    done = CliRunner().invoke(app, ["operator", "status", "--dir", folder, "--json"])
+    return str(json.loads(done.output)[kind][0]["name"])
+
+
+def test_doctor_names_the_keys_that_lie_in_the_home(tmp_path: Path) -> None:
+    Fleet(tmp_path).device("gate")
+    done = familiar("--home", "gate", "doctor", "--camera", "/dev/video77", "--json", cwd=tmp_path)
+    found = {finding["part"]: finding for finding in json.loads(done.stdout)}["other keys"]
+    assert found["health"] == "warning"
+    assert "LoadCredentialEncrypted=device.key" in found["detail"]
+    assert "station.key" not in found["detail"]

@@ -17,8 +17,18 @@ from edge_app.app import Home
 from edge_app.config import make_config
 from edge_app.core.acknowledge import Erasure
 from edge_app.core.revocation import revocation_sha256
-from edge_app.errors import ConsentError, GalleryError, StorageError
-from edge_app.operate import add_device, remove_device, renew, status
+from edge_app.errors import ConfigError, ConsentError, GalleryError, KeyFileError, StorageError
+from edge_app.operate import (
+    add_device,
+    add_station,
+    remove_device,
+    remove_station,
+    renew,
+    rotate_root,
+    status,
+)
+from edge_app.publisher.folder import OperatorFolder
+from edge_app.publisher.repository import ROOT_KEYS
 from edge_app.sync import Leaving, Told, leave
 from tests.fleets import CLOCK, CONFIG, Fleet, ShiftedClock, code_of, names, person, served, service
 
@@ -308,3 +318,44 @@ def test_lists_that_end_soon_are_renewed_with_the_timestamp(fleet: Fleet) -> Non
     after = {e.role: e for e in status(fleet.operator, late).expiries}
     assert not any(e.soon for e in after.values())
     assert after["targets"].expires > before["targets"] + timedelta(days=300)
+
+
+# ----------------------------------------------------------------------------------- keys and order
+
+
+def test_the_operators_online_keys_may_be_credentials(fleet: Fleet, tmp_path: Path) -> None:
+    assert set(status(fleet.operator, CLOCK).keys_in_files) == {
+        *("operator", "book", "targets", "snapshot", "timestamp"),
+        *ROOT_KEYS,
+    }
+    fleet.publish()
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for key in (fleet.operator.folder / "keys").glob("*.key"):
+        key.rename(credentials / key.name)
+    with pytest.raises(KeyFileError):
+        status(fleet.operator, CLOCK)
+    fleet.operator = OperatorFolder(fleet.operator.folder, credentials)
+    fleet.enrol([person(1)])
+    assert fleet.publish().people == 1
+    assert status(fleet.operator, CLOCK).keys_in_files == ()
+    with pytest.raises(KeyFileError, match="root-1"):  # those are files, wherever they are kept
+        rotate_root(fleet.operator, CLOCK)
+
+
+def test_removing_again_changes_nothing(fleet: Fleet) -> None:
+    fleet.device("gate")
+    fleet.publish()
+    assert remove_device(fleet.operator, "gate")
+    before = fleet.operator.read_book()
+    assert not remove_device(fleet.operator, "gate")
+    assert not remove_device(fleet.operator, before.removed[0].device.device_id[:12])
+    assert fleet.operator.read_book() == before
+    assert remove_station(fleet.operator, "glasses")
+    assert not remove_station(fleet.operator, "glasses")
+    for remove in (remove_device, remove_station):
+        with pytest.raises(ConfigError, match=r"no .* is called"):
+            remove(fleet.operator, "never-there")
+    add_station(fleet.operator, fleet.station.folder / "station.json")
+    assert fleet.operator.read_book().removed_stations == ()
+    assert remove_station(fleet.operator, "glasses")

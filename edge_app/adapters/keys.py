@@ -129,6 +129,30 @@ def device_signing_key(sources: KeySources) -> Ed25519PrivateKey:
     )
 
 
+def keys_in_home(sources: KeySources) -> tuple[Path, ...]:
+    """The key files in the home that are in use: whoever steals this storage has them, too.
+
+    A key that comes from a credential, or from a file that the configuration names, is none.
+    """
+    files = {
+        STORE_KEY_NAME: sources.store_key_file,
+        STATION_KEY_NAME: sources.station_key_file,
+        DEVICE_KEY_NAME: None,
+    }
+    paths = {name: _keys_folder(sources) / name for name in files}
+    return tuple(
+        path
+        for name, path in paths.items()
+        if path.exists() and files[name] is None and not is_credential(name, sources)
+    )
+
+
+def is_credential(name: str, sources: KeySources) -> bool:
+    """Whether systemd hands this key over."""
+    folder = sources.credentials_folder
+    return folder is not None and (folder / name).exists()
+
+
 def trust_stations(home: Path, stations: Mapping[str, bytes]) -> None:
     """Let these stations be the trusted ones from now on. stations: id -> raw public key.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -55,7 +56,7 @@ def init(
     apart: keys/root-1.key, root-2.key and root-3.key.
     """
     session: Session = context.obj
-    made = operate.init(OperatorFolder(folder), fleet, purpose, session.clock)
+    made = operate.init(_open(folder), fleet, purpose, session.clock)
     if as_json:
         print_json({"fleet": fleet, "purpose": purpose.value, "made": made})
         return
@@ -68,7 +69,7 @@ def init(
 @app.command("add-station")
 def add_station(folder: Dir, key: KeyFile, as_json: AsJson = False) -> None:
     """Let a station enrol people for this fleet. Its file: `familiar station identity`."""
-    station, new = operate.add_station(OperatorFolder(folder), key)
+    station, new = operate.add_station(_open(folder), key)
     result = {"station": station.name, "id": station.station_id, "added": new}
     _say(result, f"The station {station.name} {_added(new)}.", as_json=as_json)
 
@@ -76,14 +77,15 @@ def add_station(folder: Dir, key: KeyFile, as_json: AsJson = False) -> None:
 @app.command("remove-station")
 def remove_station(folder: Dir, name: str, as_json: AsJson = False) -> None:
     """Trust a station no more: whom it enrolled is out from the next publication on."""
-    operate.remove_station(OperatorFolder(folder), name)
-    _say({"station": name, "removed": True}, f"The station {name} is removed.", as_json=as_json)
+    removed = operate.remove_station(_open(folder), name)
+    text = f"The station {name} {_gone(removed)}."
+    _say({"station": name, "removed": removed}, text, as_json=as_json)
 
 
 @app.command("add-device")
 def add_device(folder: Dir, key: KeyFile, as_json: AsJson = False) -> None:
     """Let a device read the gallery from the next publication on. Its file: the first `sync`."""
-    device, new = operate.add_device(OperatorFolder(folder), key)
+    device, new = operate.add_device(_open(folder), key)
     result = {"device": device.name, "id": device.device_id, "added": new}
     _say(result, f"The device {device.name} {_added(new)}.", as_json=as_json)
 
@@ -95,11 +97,11 @@ def remove_device(context: typer.Context, folder: Dir, name: str, as_json: AsJso
     If `familiar broker` let it in, the broker cuts it off now.
     """
     session: Session = context.obj
-    told = operate.cut_off(OperatorFolder(folder), name, session.clock)
-    operate.remove_device(OperatorFolder(folder), name)
+    told = operate.cut_off(_open(folder), name, session.clock)
+    removed = operate.remove_device(_open(folder), name)
     broker = "" if told is None else cut_off_text(told=told)
-    text = f"The device {name} is removed{broker}; publish to shut it out of the gallery."
-    _say({"device": name, "removed": True, "broker_told": told}, text, as_json=as_json)
+    text = f"The device {name} {_gone(removed)}{broker}; publish to shut it out of the gallery."
+    _say({"device": name, "removed": removed, "broker_told": told}, text, as_json=as_json)
 
 
 @app.command()
@@ -115,9 +117,7 @@ def publish(
     """Take in what waits, leave out who left, and publish; only changed shards are written."""
     session: Session = context.obj
     with bars(quiet=as_json) as progress:
-        result = operate.publish_gallery(
-            session.config, OperatorFolder(folder), session.clock, progress
-        )
+        result = operate.publish_gallery(session.config, _open(folder), session.clock, progress)
     if as_json:
         print_json(asdict(result))
     elif result.changed:
@@ -131,7 +131,7 @@ def publish(
     for refused in result.refused:
         err.print(f"Set aside: {refused.file}: {refused.why}", markup=False, soft_wrap=True)
     if broker_url is not None:
-        names = operate.device_names(OperatorFolder(folder))
+        names = operate.device_names(_open(folder))
         told = hint_gallery_changed(session.config, broker_url, names, result.generation)
         err.print(f"{count(told, 'device')} of this site told.")
 
@@ -140,7 +140,7 @@ def publish(
 def renew(context: typer.Context, folder: Dir, as_json: AsJson = False) -> None:
     """Say that the gallery is still the newest, so that devices go on matching."""
     session: Session = context.obj
-    until = operate.renew(OperatorFolder(folder), session.clock)
+    until = operate.renew(_open(folder), session.clock)
     _say({"fresh_until": until}, f"Fresh until {until:%Y-%m-%d %H:%M} UTC.", as_json=as_json)
 
 
@@ -148,7 +148,7 @@ def renew(context: typer.Context, folder: Dir, as_json: AsJson = False) -> None:
 def rotate_root(context: typer.Context, folder: Dir, as_json: AsJson = False) -> None:
     """Replace the root keys; two of the old ones have to be in keys/. Devices follow alone."""
     session: Session = context.obj
-    operate.rotate_root(OperatorFolder(folder), session.clock)
+    operate.rotate_root(_open(folder), session.clock)
     _say({"rotated": True}, "New root keys are in keys/; move them apart.", as_json=as_json)
 
 
@@ -168,7 +168,7 @@ def status(
     first generation without them, and how many devices said that they hold nothing older.
     """
     session: Session = context.obj
-    result = operate.status(OperatorFolder(folder), session.clock)
+    result = operate.status(_open(folder), session.clock)
     if as_json:
         print_json(asdict(result))
     elif departures:
@@ -192,6 +192,9 @@ def _print_status(result: Status) -> None:
         due = f" - soon: {_REMEDIES[expiry.role]}" if expiry.soon else ""
         text = f"{expiry.role.capitalize()} expires: {_minute(expiry.expires)}{due}"
         out.print(text, markup=False, soft_wrap=True)
+    if result.keys_in_files:
+        text = f"Keys in files: {', '.join(result.keys_in_files)}: {_KEEP_KEYS}"
+        out.print(text, markup=False, soft_wrap=True)
     stations = ", ".join(f"{s.name} {s.station_id[:12]}" for s in result.stations)
     out.print(f"Stations: {stations or 'none'}", markup=False, soft_wrap=True)
     out.print(f"Devices: {len(result.devices) or 'none'}{_removed(result.removed)}")
@@ -204,6 +207,10 @@ def _print_status(result: Status) -> None:
         out.print(text, markup=False, soft_wrap=True)
 
 
+_KEEP_KEYS = (
+    "whoever steals this storage has them; move root keys to places apart, and keep the others as "
+    "systemd credentials (LoadCredentialEncrypted=operator.key and so on)"
+)
 _REMEDIES = {
     "root": "`operator rotate-root`",
     "targets": "`operator renew`",
@@ -234,7 +241,7 @@ def serve(
     Behind a web server with TLS; a server for files alone serves devices as well.
     """
     session: Session = context.obj
-    operator = OperatorFolder(folder)
+    operator = _open(folder)
     operator.fleet()
     err.print(f"http://{host}:{port} serves the gallery and takes revocations. Ctrl-C ends it.")
     service.serve(operator, session.clock, host=host, port=port)
@@ -250,8 +257,17 @@ def _removed(devices: int) -> str:
     return f"; {count(devices, 'was', 'were')} removed and cannot be asked"
 
 
+def _open(folder: Path) -> OperatorFolder:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    return OperatorFolder(folder, Path(credentials) if credentials else None)
+
+
 def _added(new: bool) -> str:
     return "is added" if new else "was there already"
+
+
+def _gone(now: bool) -> str:
+    return "is removed" if now else "was removed already"
 
 
 def _say(result: dict[str, Any], text: str, *, as_json: bool) -> None:

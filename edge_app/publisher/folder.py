@@ -2,7 +2,9 @@
 
     fleet.json     public: fleet, purpose, the key that stations seal enrolments to
     root.json      public: what devices are provisioned with
-    keys/          mode 0600; the three root keys are meant to be moved to other places
+    keys/          mode 0600, unless they are systemd credentials (`operator.key`, `book.key`,
+                   `targets.key`, `snapshot.key`, `timestamp.key`); the three root keys are meant to
+                   be moved to other places
     inbox/         enrolments from stations and revocations, until they are published
     acknowledged/  per device, the newest generation that it said it has installed
     repository/    what any static server serves
@@ -40,6 +42,7 @@ ACKNOWLEDGED_NAME: Final = "acknowledged"
 REFUSED_NAME: Final = "refused"
 ENROLMENT_SUFFIX: Final = ".enrolment"
 REVOCATION_SUFFIX: Final = ".revocation"
+_CREDENTIALS: Final = ("operator", "book", "targets", "snapshot", "timestamp")
 _NONCE_BYTES: Final = 12
 _BOUND: Final = b"familiar operator's book 1"
 _MAX_PUBLIC_BYTES: Final = 65_536
@@ -135,6 +138,7 @@ class Book:
     removed: tuple[RemovedDevice, ...]
     published_for: tuple[str, ...]
     stations: tuple[StationKey, ...]
+    removed_stations: tuple[StationKey, ...]
     shards: tuple[BookShard, ...] = field(repr=False)
     departed: tuple[Departed, ...] = field(repr=False)
 
@@ -149,9 +153,10 @@ _Public = TypeVar("_Public", Fleet, DeviceKey, StationKey)
 class OperatorFolder:
     """The files, read and written. Hold `durable.exclusive` on the folder while writing."""
 
-    def __init__(self, folder: Path) -> None:
-        """Name the folder."""
+    def __init__(self, folder: Path, credentials: Path | None = None) -> None:
+        """Name the folder. credentials: systemd's, whose keys come before those in `keys/`."""
         self.folder = folder
+        self._credentials = credentials
         self.inbox = folder / INBOX_NAME
         self.refused = self.inbox / REFUSED_NAME
         self.acknowledged = folder / ACKNOWLEDGED_NAME
@@ -256,7 +261,22 @@ class OperatorFolder:
             raise KeyFileError(f"the key {self._keys / (name + '.key')} is gone; restore it")
         return raw
 
+    def keys_in_files(self) -> tuple[str, ...]:
+        """The keys that lie in `keys/`: whoever steals this storage has them, too."""
+        files = sorted(path.stem for path in self._keys.glob("*.key"))
+        return tuple(name for name in files if self._credential(name) is None)
+
+    def _credential(self, name: str) -> bytes | None:
+        # Root keys change, and credentials do not: those are kept apart as files.
+        if self._credentials is None or name not in _CREDENTIALS:
+            return None
+        # No permission check: systemd's access list makes these look open to the group.
+        return read_key(self._credentials / f"{name}.key", must_be_private=False)
+
     def _read_key(self, name: str) -> bytes | None:
+        found = self._credential(name)
+        if found is not None:
+            return found
         return read_key(self._keys / f"{name}.key", must_be_private=True)
 
 

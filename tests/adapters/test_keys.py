@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from edge_app.adapters.keys import (
     KeySources,
+    device_key,
+    device_signing_key,
+    keys_in_home,
     site_key,
     station_key,
     stations_state,
@@ -220,3 +223,32 @@ def test_subject_refs_differ_by_key_site_and_person(
     other = data.draw(st.tuples(st.binary(min_size=1, max_size=4), st.text(), st.text()))
     assert (subject_ref(*one) == subject_ref(*other)) == (one == other)
     assert len(subject_ref(*one)) == 32
+
+
+def test_a_devices_keys_are_one_secret(sources: KeySources) -> None:
+    """The signing key follows from the device's key: one file, or one credential."""
+    signing = device_signing_key(sources).private_bytes_raw()
+    assert [path.name for path in (sources.home / "keys").glob("*.key")] == ["device.key"]
+    assert device_signing_key(sources).private_bytes_raw() == signing
+    assert signing != device_key(sources).private_bytes_raw()
+    assert len(signing) == 32
+
+
+def test_keys_in_the_home_are_found(sources: KeySources, tmp_path: Path) -> None:
+    assert keys_in_home(sources) == ()
+    store_key(sources)
+    device_key(sources)
+    station_key(sources)
+    folder = sources.home / "keys"
+    everything = tuple(folder / name for name in ("store.key", "station.key", "device.key"))
+    assert keys_in_home(sources) == everything
+    assert keys_in_home(replace(sources, store_key_file=tmp_path / "elsewhere")) == everything[1:]
+    credentials = tmp_path / "credentials"
+    write_key(credentials / "device.key", b"c" * 32, mode=0o440)
+    sealed = replace(sources, credentials_folder=credentials)
+    assert keys_in_home(sealed) == everything[:2]
+    assert device_key(sealed).private_bytes_raw() == b"c" * 32
+    assert (
+        device_signing_key(sealed).private_bytes_raw()
+        != device_signing_key(sources).private_bytes_raw()
+    )

@@ -12,9 +12,12 @@ from typing import Any, Final
 
 from starlette.applications import Starlette
 
+from edge_app.adapters.clock import SystemClock
 from edge_app.core.revocation import new_code
+from edge_app.operate import init
 from edge_app.publisher.folder import OperatorFolder
 from edge_app.publisher.service import make_service
+from edge_app.records import Purpose
 
 SOUND_BODY: Final = b'{"code": "' + new_code(bytes(15)).encode() + b'"}'
 SOUND_PATH: Final = b"/targets/shard/one.bin"
@@ -27,13 +30,14 @@ def _service() -> tuple[Callable[[str, str, bytes], tuple[int, bytes]], Path]:
     """(ask: from method, path and body to status and answer; the operator's folder)."""
     scratch = tempfile.TemporaryDirectory()
     atexit.register(scratch.cleanup)
-    folder = OperatorFolder(Path(scratch.name) / "operator")
+    folder, clock = OperatorFolder(Path(scratch.name) / "operator"), SystemClock()
+    init(folder, "fuzz", Purpose.ASSIST, clock)
     shards = folder.repository / "targets" / "shard"
-    shards.mkdir(parents=True)
+    shards.mkdir(parents=True, exist_ok=True)
     (shards / "one.bin").write_bytes(_SERVED)
-    (folder.folder / "book.sealed").write_bytes(_KEPT)
+    (folder.folder / "kept").write_bytes(_KEPT)
     (folder.repository / "kept").write_bytes(_KEPT)
-    app = make_service(folder)
+    app = make_service(folder, clock)
     runner = asyncio.Runner()
     atexit.register(runner.close)
 
