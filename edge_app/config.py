@@ -90,7 +90,7 @@ class MatchConfig(_Section):
     target_fpir: float = 0.003
     least_gallery: int = 25
     headroom: float = 0.5
-    index: Literal["auto", "exact", "annoy"] = "auto"
+    index: Literal["auto", "exact", "int8", "annoy"] = "auto"
 
 
 class IndexConfig(_Section):
@@ -101,7 +101,7 @@ class IndexConfig(_Section):
     sample_count: int = 200
     sample_similarity: float = 0.5
     rows_per_search: int = 20
-    exact_budget_ms: float = 5.0
+    annoy_budget_ms: float = 5.0
 
 
 class EnrolmentConfig(_Section):
@@ -329,7 +329,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "index.sample_count": (20, 5000),
     "index.sample_similarity": (0.2, 0.95),
     "index.rows_per_search": (1, 500),
-    "index.exact_budget_ms": (0, 1000),
+    "index.annoy_budget_ms": (0, 1000),
     "enrolment.min_frames": (2, 20),
     "enrolment.max_frames": (1, 10),
     "enrolment.frames_per_pose": (1, 10),

@@ -31,7 +31,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.adapters.index import ExactIndex
+from edge_app.adapters.exact_index import ExactIndex
 from edge_app.adapters.int8_index import Int8Index
 from edge_app.records import Float32Array
 

@@ -1,18 +1,6 @@
-"""Search structures over sealed templates, and the measured choice between them.
+"""Which search structure a gallery gets: measured on the machine, with its own templates.
 
-Measured on one x86 core, 192 dimensions, milliseconds per search (median), best 20 rows:
-
-| templates | numpy float32 | faiss SQ8 | numkong int8 | faiss flat |
-|---|---|---|---|---|
-| 100 | 0.005 | 0.006 | 0.001 | 0.005 |
-| 1,000 | 0.017 | 0.026 | 0.010 | 0.020 |
-| 10,000 | 0.29 | 0.21 | 0.11 | 0.29 |
-| 50,000 | 1.46 | 1.06 | 0.54 | 1.41 |
-| 200,000 | 9.7 | 6.1 | 2.3 | 11.2 |
-
-At the design size of 50,000 an embedding takes longer than any of these. The quantised ones
-need a second, exact pass, wheels of 5 to 10 MB, and copies of all templates outside the
-sealed memory (P5). So numpy it is, which searches the sealed matrix itself.
+Figures of all that was tried, from 1,000 to 1,000,000 templates: docs/matching.md.
 """
 
 from __future__ import annotations
@@ -28,6 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.adapters.exact_index import ExactIndex, best
+from edge_app.adapters.int8_index import Int8Index
 from edge_app.adapters.sealed import SealedMemory, descriptor_path
 from edge_app.core.gallery import SearchIndex
 from edge_app.errors import ConfigError, GalleryError
@@ -41,6 +31,7 @@ class IndexKind(StrEnum):
 
     AUTO = "auto"
     EXACT = "exact"
+    INT8 = "int8"
     ANNOY = "annoy"
 
 
@@ -53,7 +44,7 @@ class IndexSettings:
     sample_count:      searches made to measure recall and time.
     sample_similarity: cosine of a sample probe to its template; near the threshold is hardest.
     rows_per_search:   how many rows a search asks for while measuring.
-    exact_budget_ms:   median time per search up to which AUTO looks no further than exact.
+    annoy_budget_ms:   median time per search up to which AUTO does without Annoy.
     """
 
     trees: int
@@ -61,7 +52,7 @@ class IndexSettings:
     sample_count: int
     sample_similarity: float
     rows_per_search: int
-    exact_budget_ms: float
+    annoy_budget_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +64,6 @@ class IndexMeasurement:
     build_s: float
     median_ms: float
     recall: float
-
-
-class ExactIndex:
-    """All inner products by one matrix product. Ties go to the lower row."""
-
-    def __init__(self, matrix: Float32Array) -> None:
-        """Search this matrix, shape (n, dim), float32, comparable rows, in place."""
-        self._matrix = matrix
-
-    def __len__(self) -> int:
-        """Number of templates."""
-        return len(self._matrix)
-
-    def search(self, embedding: Float32Array, count: int) -> tuple[NDArray[Any], Float32Array]:
-        """See `SearchIndex.search`."""
-        similarities = self._matrix @ embedding
-        count = min(count, len(self))
-        rows = np.arange(len(self))
-        if 0 < count < len(self):
-            least = np.partition(similarities, -count)[-count]
-            rows = np.flatnonzero(similarities >= least)
-        return _best(rows, similarities[rows], count)
 
 
 class AnnoyIndex:
@@ -128,7 +97,7 @@ class AnnoyIndex:
         rows = self._propose(embedding, count, max(self._nodes, count))
         if len(rows) < count:
             return self._exact.search(embedding, count)
-        return _best(rows, self._matrix[rows] @ embedding, count)
+        return best(rows, self._matrix[rows] @ embedding, count)
 
     @property
     def search_nodes(self) -> int:
@@ -168,8 +137,8 @@ class AnnoyIndex:
 def build_index(matrix: Float32Array, kind: IndexKind, settings: IndexSettings) -> SearchIndex:
     """The index to search this matrix with, shape (n, dim), n > 0, float32, comparable rows.
 
-    AUTO stays exact within the time budget or where Annoy is not installed; beyond, it builds
-    both and takes the faster.
+    AUTO takes int8, which finds as much as exact search does in less time and memory; beyond its
+    time budget, and where Annoy is installed, the faster of the two.
 
     Raises:
         ConfigError: ANNOY was asked for and is not installed.
@@ -177,14 +146,16 @@ def build_index(matrix: Float32Array, kind: IndexKind, settings: IndexSettings) 
     """
     if kind is IndexKind.ANNOY:
         return AnnoyIndex(matrix, settings)
-    exact = ExactIndex(matrix)
-    if kind is IndexKind.EXACT or not annoy_installed():
-        return exact
-    exact_ms = _median_ms(exact, matrix, settings)
-    if exact_ms <= settings.exact_budget_ms:
-        return exact
+    if kind is IndexKind.EXACT:
+        return ExactIndex(matrix)
+    index = Int8Index(matrix)
+    if kind is IndexKind.INT8 or not annoy_installed():
+        return index
+    own_ms = _median_ms(index, matrix, settings)
+    if own_ms <= settings.annoy_budget_ms:
+        return index
     annoy = AnnoyIndex(matrix, settings)
-    return annoy if _median_ms(annoy, matrix, settings) < exact_ms else exact
+    return annoy if _median_ms(annoy, matrix, settings) < own_ms else index
 
 
 def measure_indices(matrix: Float32Array, settings: IndexSettings) -> tuple[IndexMeasurement, ...]:
@@ -192,7 +163,7 @@ def measure_indices(matrix: Float32Array, settings: IndexSettings) -> tuple[Inde
 
     matrix: shape (n, dim), n > 0, float32, comparable rows.
     """
-    kinds = [IndexKind.EXACT] + [IndexKind.ANNOY] * annoy_installed()
+    kinds = [IndexKind.EXACT, IndexKind.INT8] + [IndexKind.ANNOY] * annoy_installed()
     return tuple(_measure(kind, matrix, settings) for kind in kinds)
 
 
@@ -243,14 +214,6 @@ def _sample_probes(matrix: Float32Array, settings: IndexSettings) -> Iterator[Fl
         aside /= np.linalg.norm(aside)
         probe = similarity * template + np.sqrt(1 - similarity**2) * aside
         yield probe.astype(np.float32)
-
-
-def _best(
-    rows: NDArray[Any], similarities: Float32Array, count: int
-) -> tuple[NDArray[Any], Float32Array]:
-    """The best `count` of rows in ascending order; rounding beyond a score's range is cut."""
-    order = np.argsort(-similarities, kind="stable")[:count]
-    return rows[order], np.clip(similarities[order], -1.0, 1.0)
 
 
 def _grow_forest(descriptor: int, matrix: Float32Array, trees: int) -> None:

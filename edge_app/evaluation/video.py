@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.adapters.clock import ManualClock
-from edge_app.adapters.index import ExactIndex
+from edge_app.adapters.exact_index import ExactIndex
 from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.core import quality
 from edge_app.core.consent import IntendedUse

@@ -16,8 +16,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_app.adapters import gallery_store
+from edge_app.adapters.exact_index import ExactIndex
 from edge_app.adapters.gallery_store import GalleryStore, StoredGallery
-from edge_app.adapters.index import ExactIndex
 from edge_app.core.consent import ConsentFault, sign
 from edge_app.core.gallery import build_gallery
 from edge_app.core.match import match

@@ -9,15 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_app.adapters import index as index_module
+from edge_app.adapters.exact_index import ExactIndex
 from edge_app.adapters.index import (
     AnnoyIndex,
-    ExactIndex,
     IndexKind,
     IndexSettings,
     annoy_installed,
     build_index,
     measure_indices,
 )
+from edge_app.adapters.int8_index import Int8Index
 from edge_app.adapters.sealed import SealedMemory
 from edge_app.errors import ConfigError, GalleryError
 from edge_app.records import Float32Array
@@ -29,7 +30,7 @@ SETTINGS = IndexSettings(
     sample_count=100,
     sample_similarity=0.5,
     rows_per_search=20,
-    exact_budget_ms=1000.0,
+    annoy_budget_ms=1000.0,
 )
 
 
@@ -116,8 +117,9 @@ def test_search_nodes_grow_until_recall_is_measured_to_suffice() -> None:
     eager = AnnoyIndex(matrix, replace(hard, min_recall=0.3)).search_nodes
     thorough = AnnoyIndex(matrix, hard).search_nodes
     assert thorough > eager
-    exact, annoy = measure_indices(matrix, hard)
+    exact, int8, annoy = measure_indices(matrix, hard)
     assert (exact.kind, exact.recall) == (IndexKind.EXACT, 1.0)
+    assert (int8.kind, int8.recall) == (IndexKind.INT8, 1.0)
     assert annoy.kind is IndexKind.ANNOY
     assert annoy.recall >= 0.99
 
@@ -167,28 +169,32 @@ def test_missing_annoy_is_said_when_asked_for_and_passed_over_else(
     without_annoy(monkeypatch)
     matrix = faces(20)
     assert not annoy_installed()
-    assert isinstance(build_index(matrix, IndexKind.AUTO, SETTINGS), ExactIndex)
-    assert [m.kind for m in measure_indices(matrix, SETTINGS)] == [IndexKind.EXACT]
+    assert isinstance(build_index(matrix, IndexKind.AUTO, SETTINGS), Int8Index)
+    assert [m.kind for m in measure_indices(matrix, SETTINGS)] == [
+        IndexKind.EXACT,
+        IndexKind.INT8,
+    ]
     with pytest.raises(ConfigError, match=r"pip install familiar-edge\[annoy\]"):
         build_index(matrix, IndexKind.ANNOY, SETTINGS)
 
 
 @pytest.mark.parametrize(
-    ("exact_ms", "annoy_ms", "chosen"),
-    [(0.9, 0.1, ExactIndex), (5.0, 0.1, AnnoyIndex), (5.0, 6.0, ExactIndex)],
+    ("int8_ms", "annoy_ms", "chosen"),
+    [(0.9, 0.1, Int8Index), (5.0, 0.1, AnnoyIndex), (5.0, 6.0, Int8Index)],
 )
 def test_auto_takes_what_was_measured(
-    monkeypatch: pytest.MonkeyPatch, exact_ms: float, annoy_ms: float, chosen: type
+    monkeypatch: pytest.MonkeyPatch, int8_ms: float, annoy_ms: float, chosen: type
 ) -> None:
-    times = {ExactIndex: exact_ms, AnnoyIndex: annoy_ms}
+    times = {Int8Index: int8_ms, AnnoyIndex: annoy_ms}
     monkeypatch.setattr(index_module, "_median_ms", lambda index, *_: times[type(index)])
-    within = replace(SETTINGS, exact_budget_ms=1.0)
+    within = replace(SETTINGS, annoy_budget_ms=1.0)
     assert type(build_index(faces(50), IndexKind.AUTO, within)) is chosen
 
 
 def test_kind_that_was_asked_for_is_built() -> None:
     matrix = faces(20)
     assert type(build_index(matrix, IndexKind.EXACT, SETTINGS)) is ExactIndex
+    assert type(build_index(matrix, IndexKind.INT8, SETTINGS)) is Int8Index
     assert type(build_index(matrix, IndexKind.ANNOY, SETTINGS)) is AnnoyIndex
 
 
@@ -199,6 +205,6 @@ def test_indices_work_on_sealed_memory() -> None:
         view[:] = matrix.tobytes()
 
     sealed = SealedMemory.filled(matrix.nbytes, fill).matrix(matrix.shape[1])
-    for kind in (IndexKind.EXACT, IndexKind.ANNOY):
+    for kind in (IndexKind.EXACT, IndexKind.INT8, IndexKind.ANNOY):
         index = build_index(sealed, kind, SETTINGS)
         assert index.search(matrix[9], 1)[0][0] == 9

@@ -49,7 +49,7 @@ for n in range(2, 20):
     store.add(enrolment(n, faces(3, seed=10**9 + n)), USE, calibration=CALIBRATION, now=NOW)
 settings = IndexSettings(
     trees=40, min_recall=0.99, sample_count=20, sample_similarity=0.5, rows_per_search=5,
-    exact_budget_ms=1.0,
+    annoy_budget_ms=1.0,
 )
 stored = store.load(USE, now=NOW)
 for kind in (IndexKind.EXACT, IndexKind.ANNOY):
