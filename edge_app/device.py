@@ -24,6 +24,7 @@ from edge_app.adapters.mailbox import CameraThread, Mailbox
 from edge_app.adapters.mqtt import Commands, MqttPublisher, Topics
 from edge_app.adapters.mqtt.states import gallery_state
 from edge_app.adapters.outbox import Outbox
+from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.sinks import OutboxSink, TeeSink
 from edge_app.adapters.stopwatch import TOTAL, LapStopwatch, StageTime
 from edge_app.app import Home, boot_id, load_models, make_publisher, make_rules, open_gallery
@@ -137,11 +138,13 @@ class Device:
         outputs: Outputs,
         clock: Clock,
         stop: threading.Event,
+        manager: ServiceManager | None = None,
     ) -> None:
         """Loads and checks everything that can be checked before the camera opens.
 
         lossless: no frame may be dropped; for replays that run as fast as they are read.
         stop:     ends the run when set, from any thread.
+        manager:  told that frames are worked through; None: nobody is.
 
         Raises ModelError, GalleryError, CalibrationError or StorageError.
         """
@@ -151,6 +154,7 @@ class Device:
         self._outputs = outputs
         self._clock = clock
         self._stop = stop
+        self._manager = manager or ServiceManager(None)
         self._rules = make_rules(config)
         self._models = load_models(config, stills=False)
         self._stopwatch = LapStopwatch()
@@ -227,8 +231,10 @@ class Device:
             started_s = self._clock.monotonic_s()
             try:
                 self._camera.start()
+                self._manager.ready()
                 self._loop(sink, publisher)
             finally:
+                self._manager.stopping()
                 self._camera.stop(timeout_s=5.0)
                 seconds = self._clock.monotonic_s() - started_s
                 if publisher is not None:
@@ -263,8 +269,10 @@ class Device:
             self._take_over_gallery()
             if frame is not None:
                 self._govern(frame, sink)
+                self._manager.alive("running")
             elif self._camera_lost():
                 self._show(HudView((), self._words.camera_lost))
+                self._manager.alive("the camera is lost, and opened again now and then")
 
     def _govern(self, frame: Frame, sink: AlertSink) -> None:
         """One frame, with as much effort as the device has time for."""

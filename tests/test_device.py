@@ -18,6 +18,7 @@ import pytest
 from edge_app.adapters.cameras.reopening import Backoff, ReopeningCamera
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.displays import NullDisplay
+from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.speech import NullSpeaker
 from edge_app.app import Home
 from edge_app.config import Config, make_config
@@ -101,6 +102,7 @@ def make(home: Home) -> Make:
         config: Config | None = None,
         outputs: Outputs | None = None,
         stop: threading.Event | None = None,
+        manager: ServiceManager | None = None,
     ) -> Device:
         return Device(
             config or Config(),
@@ -110,9 +112,53 @@ def make(home: Home) -> Make:
             outputs=outputs or Outputs(NullDisplay(), NullSpeaker(), (), ""),
             clock=SystemClock(),
             stop=stop or threading.Event(),
+            manager=manager,
         )
 
     return device
+
+
+class Told(ServiceManager):
+    """A service manager that remembers."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.heard: list[str] = []
+
+    def ready(self) -> None:
+        self.heard.append("ready")
+
+    def alive(self, status: str) -> None:
+        self.heard.append(status)
+
+    def stopping(self) -> None:
+        self.heard.append("stopping")
+
+
+def test_the_service_manager_hears_of_every_frame_that_was_worked_through(make: Make) -> None:
+    told = Told()
+    make(Camera(3), manager=told).run()
+    assert told.heard == ["ready", *["running"] * 3, "stopping"]
+
+
+def test_a_hung_camera_feeds_no_watchdog(make: Make) -> None:
+    class Hung(Camera):
+        def read(self) -> Frame | None:
+            if self._read == 2:
+                reached.set()
+                stop.wait()
+            return super().read()
+
+    told, reached, stop = Told(), threading.Event(), threading.Event()
+    device = make(Hung(5), manager=told, stop=stop)
+    running = threading.Thread(target=device.run)
+    running.start()
+    reached.wait()
+    until(lambda: told.heard.count("running") == 2, "both frames are worked through")
+    threading.Event().wait(0.6)  # three rounds of the loop
+    assert told.heard == ["ready", "running", "running"]
+    stop.set()
+    running.join()
 
 
 def test_a_source_without_a_frame(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import Annotated
 import typer
 
 from edge_app.adapters.displays import DemoPngDisplay, FontSet, NullDisplay, TerminalDisplay
+from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.sinks import JsonLinesSink
 from edge_app.adapters.speech import EspeakSpeaker, NullSpeaker
 from edge_app.app import make_camera
@@ -93,6 +95,7 @@ def run(
         ),
         clock=session.clock,
         stop=stop,
+        manager=ServiceManager(os.environ.get("NOTIFY_SOCKET")),
     )
     with stop_on_signals(stop, device.ask):
         result = device.run()
