@@ -533,6 +533,8 @@ def test_the_broker_says_offline_for_a_device_that_vanishes(
         link = Connector(mosquitto.address, None, TOPICS.client_id, LINK, durable).connect()
         link.drop()
         until(lambda: subscriber.states() == [OFFLINE], "the will is published")
+        properties: Any = subscriber.messages[0].properties
+        assert properties.ContentType == "application/json"
 
 
 KILLED = """

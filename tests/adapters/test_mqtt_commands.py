@@ -231,6 +231,22 @@ def test_a_device_that_cannot_store_it_says_so_and_not_why(
     assert "revocation over MQTT failed" in caplog.text
 
 
+def test_a_defect_does_not_shut_the_door_to_those_who_leave_next(
+    obeying: Obeying, caplog: pytest.LogCaptureFixture
+) -> None:
+    obeying.fault = RuntimeError(CODE)
+    for _ in range(BURST - 1):
+        obeying.ask()
+    until(lambda: len(obeying.answers) == BURST - 1, "all are answered")
+    obeying.fault = None
+    obeying.ask()
+    statuses = obeying.statuses()
+    assert statuses[-1] is Status.LEFT
+    assert set(statuses) <= {Status.FAILED, Status.BUSY, Status.LEFT}
+    assert "defect: RuntimeError" in caplog.text
+    assert CODE not in caplog.text
+
+
 def test_nothing_of_a_request_is_logged(obeying: Obeying, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     obeying.fault = StorageError("full")

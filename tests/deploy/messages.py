@@ -69,7 +69,6 @@ def require_described(message: MQTTMessage) -> str:
     channel.validator.validate(json.loads(message.payload))
     assert message.qos == 1
     properties: Any = message.properties
-    if not (channel.name == "availability" and b"offline" in message.payload):  # the will has none
-        assert properties.ContentType == channel.content_type, message.topic
-        assert properties.PayloadFormatIndicator == 1
+    assert properties.ContentType == channel.content_type, message.topic
+    assert properties.PayloadFormatIndicator == 1
     return channel.name

@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from queue import Full, Queue
 from typing import Final
 
@@ -36,6 +37,9 @@ _UNSUPPORTED: Final = Reply(
 )
 
 
+_Job = tuple[RevokeRequest, Callable[[Reply], None]]
+
+
 class Commands:
     """Takes commands from the publisher's thread, and obeys requests one by one in its own.
 
@@ -60,8 +64,7 @@ class Commands:
         self._gallery_changed = gallery_changed
         self._limit = _RateLimit(monotonic_s)
         self._reply_topic = re.compile(re.escape(topics.reply("")) + REPLY_NAME_PATTERN)
-        self._waiting: Queue[tuple[RevokeRequest, Callable[[Reply], None]] | None]
-        self._waiting = Queue(_WAITING)
+        self._waiting: Queue[_Job | None] = Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name="requests", daemon=True)
         self._thread.start()
 
@@ -86,15 +89,8 @@ class Commands:
             topic, correlation = self._topics.reply("unaddressed"), b""
 
         def answer(reply: Reply) -> None:
-            payload = encode_reply(reply)
-            send(
-                Outgoing(
-                    topic,
-                    payload,
-                    expiry_s=_REPLY_EXPIRY_S,
-                    correlation=correlation or None,
-                )
-            )
+            message = Outgoing(topic, encode_reply(reply), expiry_s=_REPLY_EXPIRY_S)
+            send(replace(message, correlation=correlation or None))
 
         if not self._limit.allows():
             answer(_BUSY)
@@ -120,6 +116,9 @@ class Commands:
         except EdgeAppError as error:
             # Not to the asker: what failed may tell whether anybody has the code.
             _log.warning("a revocation over MQTT failed: %s", error)
+            return _FAILED
+        except Exception as error:  # noqa: BLE001 - whoever leaves next finds the door open
+            _log.error("a revocation over MQTT failed by a defect: %s", type(error).__name__)
             return _FAILED
         return _LEFT
 

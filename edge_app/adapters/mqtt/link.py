@@ -284,7 +284,10 @@ class Link:
                 qos=1,
                 retain=True,
                 properties=self._properties(
-                    PacketTypes.WILLMESSAGE, WillDelayInterval=connector.durable.will_delay_s
+                    PacketTypes.WILLMESSAGE,
+                    WillDelayInterval=connector.durable.will_delay_s,
+                    ContentType=JSON,
+                    PayloadFormatIndicator=1,
                 ),
             )
         client.on_connect = lambda _c, _u, _f, reason, more: self._on_connect(reason, more)
