@@ -406,7 +406,9 @@ def test_the_commands_cut_a_device_off(tmp_path: Path) -> None:
             until_pumped(device, lambda: False)
         site.refusal(files)
         assert ran("operator", "remove-device", "two")["broker_told"] is None
-        assert "is called" in ran("operator", "remove-device", "one", status=2)
+        again = ran("operator", "remove-device", "one")
+        assert (again["removed"], again["broker_told"]) == (False, None)
+        assert "is called" in ran("operator", "remove-device", "nobody", status=2)
         clients = [client["name"] for client in ran("broker", "status")["clients"]]
         assert clients == ["backend-1"]
         assert ran("broker", "renew")["due"] == []
