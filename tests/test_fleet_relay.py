@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +81,8 @@ def test_a_server_for_files_alone_takes_nothing_and_hinders_nothing(fleet: Fleet
     assert acknowledged(fleet) == {"gate": 1}
 
 
-def test_it_is_said_once(fleet: Fleet, url: str) -> None:
+def test_it_is_said_once_a_day(fleet: Fleet, url: str) -> None:
+    """An operator who had to restore a backup hears of it again."""
     gate = fleet.device("gate")
     fleet.publish()
     fleet.sync(gate, url)
@@ -87,6 +90,43 @@ def test_it_is_said_once(fleet: Fleet, url: str) -> None:
     file.unlink()
     fleet.sync(gate, url)
     assert not file.exists()
+    relay, key = gate.relay(), device_signing_key(gate.keys)
+    (device,) = status(fleet.operator, CLOCK).devices
+    for shift, due in ((0, False), (20, False), (25, True), (26, False), (-5, True), (-5, False)):
+        now = CLOCK.now() + timedelta(hours=shift)
+        args: dict[str, Any] = {
+            "key": key,
+            "device_id": device.device_id,
+            "now": now,
+            "deadline_s": 10,
+        }
+        assert relay.acknowledge(url, 1, **args) is due, shift
+    assert file.exists()
+
+
+class _YesMan(http.server.BaseHTTPRequestHandler):
+    """Takes everything, and passes on nothing: whoever sits between on plain HTTP."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(202)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+        pass
+
+
+def test_a_server_that_only_says_yes_makes_nobody_forgotten(fleet: Fleet, url: str) -> None:
+    gate = fleet.device("gate")
+    fleet.enrol([person(1)])
+    fleet.publish()
+    fleet.sync(gate, url)
+    with served(fleet.folder, _YesMan) as liar:
+        gate.membership().join(liar, fleet.root)
+        assert leave(CONFIG, gate, code_of(1), at_once=True).operator is Told.TOLD
+    assert fleet.publish().left == 0
+    fleet.sync(gate, url)
+    assert fleet.publish().left == 1
 
 
 @pytest.mark.parametrize("days", [-400, 3_650])

@@ -2,10 +2,12 @@
 
 <home>/fleet/operator.json     the fleet, and the key that only its operator can open
 <home>/fleet/leaving/<digest>  a revocation code that was presented here; sealed
-<home>/fleet/acknowledged      the newest generation whose acknowledgment the operator took
+<home>/fleet/acknowledged      the generation that was acknowledged last, and when
 
 A code is kept until its tombstone comes in the fleet's signed gallery: a server's word is not
 enough, for it may be anybody's. On the way it is sealed to the operator, whatever the transport.
+For the same reason, and because an operator may have to restore a backup, an acknowledgment is
+said again once a day.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +40,7 @@ _log = logging.getLogger(__name__)
 MAX_WAITING: Final = 1_024
 _BOUND: Final = b"familiar relay 1"
 _NONCE_BYTES: Final = 12
+_SAID_AGAIN_AFTER: Final = timedelta(days=1)
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -47,6 +50,14 @@ class Operator:
 
     fleet: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """`acknowledged`. time: by the device's clock."""
+
+    generation: int
+    time: datetime
 
 
 class Relay:
@@ -142,7 +153,7 @@ class Relay:
         now: datetime,
         deadline_s: float,
     ) -> bool:
-        """Tell the operator that this generation is installed; returns whether that was news.
+        """Tell the operator that this generation is installed; returns whether it was due.
 
         key: the device's signing key. now: aware, UTC.
 
@@ -152,14 +163,15 @@ class Relay:
             StorageError: that it was taken cannot be kept; it will be told once more.
         """
         operator = self._operator()
-        if operator is None or self._acknowledged() >= generation:
+        if operator is None or not self._is_due(generation, now):
             return False
         statement = sign_acknowledgment(
             key, fleet=operator.fleet, device_id=device_id, generation=generation, time=now
         )
         _post(url, ACKNOWLEDGE_DOOR, statement, deadline_s)
         with exclusive(self._folder):
-            write_durably(self._acknowledged_path, str(generation).encode())
+            said = _Said(generation, now.replace(microsecond=0))
+            write_durably(self._acknowledged_path, to_json(said, _malformed))
         return True
 
     def _operator(self) -> Operator | None:
@@ -169,11 +181,14 @@ class Relay:
             return None  # the next sync writes it anew
         return operator if _HEX.fullmatch(operator.key) else None
 
-    def _acknowledged(self) -> int:
+    def _is_due(self, generation: int, now: datetime) -> bool:
         try:
-            return int(self._acknowledged_path.read_bytes())
-        except (OSError, ValueError):
-            return 0
+            said = from_json(self._acknowledged_path.read_bytes(), _Said, _malformed)
+        except (OSError, GalleryError):
+            return True
+        # A clock that was ahead and is not any more must not silence the device.
+        fresh = timedelta(0) <= now - said.time + timedelta(seconds=1) <= _SAID_AGAIN_AFTER
+        return said.generation != generation or not fresh
 
     def _digests(self) -> list[str]:
         with suppress(OSError):

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
 
 from edge_app.adapters.post import BYTES, Answer, post
 from edge_app.errors import ConfigError, DeliveryError
@@ -66,6 +73,60 @@ def test_the_door_is_below_the_address() -> None:
         send(f"http://127.0.0.1:{listener.getsockname()[1]}/fleet/")
         thread.join()
     assert seen[0].startswith(b"POST /fleet/door HTTP/1.1\r\n")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A key and its own certificate for localhost, in one file."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, None)
+    )
+    path = tmp_path / "localhost.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_whoever_cannot_prove_the_address_gets_nothing(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate) if trusted else "/dev/null")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    seen: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        with suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
+            seen.append(tls.recv(65_536))
+            tls.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lambda: behave(listener.accept()[0]), daemon=True)
+        thread.start()
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        if trusted:
+            assert send(url).status == 202
+        else:
+            with pytest.raises(DeliveryError, match="not reached"):
+                send(url)
+        thread.join(20)
+    assert bool(seen) is trusted
 
 
 def test_a_redirect_is_not_followed() -> None:
