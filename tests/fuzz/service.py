@@ -91,6 +91,18 @@ def post(data: bytes) -> None:
         path.unlink()
 
 
+def ask(data: bytes) -> None:
+    """The same bytes at the other doors: nothing is told, taken or written."""
+    ask_service, folder = _service()
+    status, answer = ask_service("POST", "/erasure", data)
+    told = status == 200 and answer == b'{"left_out":false}'
+    if not told and status not in {400, 413}:
+        raise AssertionError(f"{status}: {answer!r}")
+    status, answer = ask_service("POST", "/acknowledge", data)
+    if status not in {403, 413} or (folder / "acknowledged").exists():
+        raise AssertionError(f"{status}: {answer!r}")
+
+
 def get(data: bytes) -> None:
     """Whatever path somebody asks for: a file that is served, or none."""
     ask, _ = _service()

@@ -49,7 +49,7 @@ from edge_app.core.shard import open_shard, read_header, seal_shard, templates_i
 from edge_app.errors import EdgeAppError
 from edge_app.publisher.folder import read_device, read_fleet, read_station
 from tests.core.test_fleet_formats import MANIFEST
-from tests.fuzz.service import SOUND_BODY, SOUND_PATH, get, post
+from tests.fuzz.service import SOUND_BODY, SOUND_PATH, ask, get, post
 from tests.people import NOW, enrolment, faces, record
 
 _KEY: Final = bytes(32)
@@ -128,6 +128,7 @@ TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
         b'{"fleet":"f","format":1,"operator_key":"' + _ID.encode() + b'","purpose":"assist"}',
     ),
     "service-body": (post, SOUND_BODY),
+    "service-doors": (ask, SOUND_BODY),
     "service-path": (get, SOUND_PATH),
 }
 """Name -> (the parser, something it reads)."""
