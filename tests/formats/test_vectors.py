@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,11 @@ def test_the_script_notices_what_should_have_been_refused(tmp_path: Path) -> Non
 
 
 def maker() -> Any:
-    spec = importlib.util.spec_from_file_location("make_vectors", FORMATS / "make_vectors.py")
+    return loaded("make_vectors")
+
+
+def loaded(script_name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(script_name, FORMATS / f"{script_name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -271,3 +275,60 @@ def test_revocation_codes() -> None:
 def test_what_places_people_and_devices() -> None:
     assert all(shard_of(name, of) == number for name, of, number in EXPECTED["shard_of"])
     assert all(group_of(name, of) == group for name, of, group in EXPECTED["group_of"])
+
+
+# --------------------------------------------------------------- two readers of one document
+
+VALUES: Sequence[Any] = (
+    *(None, True, 0, 1, 7, -1, 2**53 - 1, 2**53, 10**400, 0.5, "", "x", [], {}, [[]]),
+    *("ab" * 32, "AB" * 32, "ab" * 64, "1.0", "1", "-0.0", "1e-05", "inf", "0x1", "\u0661", "1_0"),
+    *("2026-02-01T09:30:00Z", "2026-02-01T09:30:00", "20260201T093000Z", "0000-01-01T00:00:00Z"),
+    *("2026-02-29T00:00:00Z", "2026-01-01T24:00:00Z", "entry", "care", "\u2028", "\x7f\x1f"),
+)
+
+
+def places(plain: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key) in a JSON value."""
+    for key in list(plain) if isinstance(plain, dict) else range(len(plain)):
+        yield plain, key
+        if isinstance(plain[key], dict | list):
+            yield from places(plain[key])
+
+
+def altered_json(data: bytes) -> Iterator[bytes]:
+    """Canonical JSON with another value in each place."""
+    for number in range(len(list(places(json.loads(data))))):
+        for value in VALUES:
+            plain = json.loads(data)
+            container, key = list(places(plain))[number]
+            container[key] = value
+            text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            yield text.encode()
+
+
+def takes(read_it: Callable[[bytes], object], refusal: type[Exception], data: bytes) -> bool:
+    try:
+        read_it(data)
+    except refusal:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "name"),
+    [
+        ("read_record", consent.decode, "consent-record.json"),
+        ("read_manifest", decode_manifest, "manifest.json"),
+    ],
+)
+def test_the_script_and_we_take_the_same(
+    theirs: str, ours: Callable[[bytes], object], name: str
+) -> None:
+    verify = loaded("verify")
+    taken = refused = 0
+    for data in altered_json(read(name)):
+        ok = takes(ours, EdgeAppError, data)
+        assert ok == takes(getattr(verify, theirs), verify.RefusedError, data), data
+        taken, refused = taken + ok, refused + (not ok)
+    assert taken > 50
+    assert refused > 500
