@@ -217,14 +217,22 @@ def servers_table(found: dict[int, Sizes], wrap_s: float, bundle_bytes: float) -
             [
                 f"{devices:,}",
                 f"{2 * devices / interval_s:,.0f}",
-                f"{9 * devices / interval_s:,.0f}",
+                f"{10 * devices / interval_s:,.0f}",
+                f"{devices / interval_s:,.0f}",
                 f"{of.change * devices / config.interval_s * 8 / 1e9:,.1f}",
                 f"{wrap_s * devices:,.1f}",
                 f"{wraps / 1e6:,.1f}",
                 f"{(bundle_bytes + 2 * wraps) / 1e6:,.0f}",
             ]
         )
-    head = ["devices", "requests/s", "after a change", "Gbit/s then", "wrapping, s"]
+    head = [
+        "devices",
+        "requests/s",
+        "after a change",
+        "acknowledgments/s",
+        "Gbit/s then",
+        "wrapping, s",
+    ]
     head += ["new wraps, MB", "stored, MB"]
     return "**Servers and publisher**\n\n" + table(head, rows)
 

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from edge_app.core.acknowledge import sign_acknowledgment
 from edge_app.core.consent import SCHEMA_VERSION, encode, sign, template_id, tombstone_ids
 from edge_app.core.keyring import (
     KEYRING_MAGIC,
@@ -83,6 +84,7 @@ OPERATOR: Final = X25519PrivateKey.from_private_bytes(secret("operator"))
 DEVICES: Final = tuple(
     X25519PrivateKey.from_private_bytes(secret(f"device {number}")) for number in range(3)
 )
+SIGNER: Final = Ed25519PrivateKey.from_private_bytes(secret("device 0, signing"))
 SHARD_KEYS: Final = {number: secret(f"shard key {number}") for number in range(SHARDS)}
 
 
@@ -127,10 +129,10 @@ def wrap(
     return hpke_seal(key or secret("generation key"), public, info, f"wrap {device}")
 
 
-def sealed(message: bytes, fleet: str = FLEET) -> bytes:
+def sealed(message: bytes, fleet: str = FLEET, ephemeral: str = "enrolment") -> bytes:
     """A message for the operator."""
     info = b"familiar to operator 1\0" + fleet.encode()
-    return hpke_seal(message, raw(OPERATOR), info, "enrolment")
+    return hpke_seal(message, raw(OPERATOR), info, ephemeral)
 
 
 # -------------------------------------------------------------------------------- people
@@ -200,6 +202,8 @@ def sound() -> dict[str, bytes]:
         **{wraps_name(group): wraps(group) for group in range(GROUPS)},
         "tombstones.bin": encode_tombstones(frozenset(map(revocation_sha256, left_codes()))),
         "enrolment.sealed": sealed(pack_person(EVERYONE[1])),
+        "revocation.sealed": sealed(code(2).encode(), ephemeral="revocation"),
+        "acknowledgment.json": acknowledgment(),
     }
     files["manifest.json"] = encode_manifest(manifest(files))
     return files
@@ -235,6 +239,18 @@ def wraps(group: int) -> bytes:
     ids = [device_id(raw(device)) for device in DEVICES]
     mine = [number for number, name in enumerate(ids) if group_of(name, GROUPS) == group]
     return encode_wraps({ids[number]: wrap(number) for number in mine})
+
+
+def acknowledgment(
+    fleet: str = FLEET, device: int = 0, signer: Ed25519PrivateKey = SIGNER
+) -> bytes:
+    return sign_acknowledgment(
+        signer,
+        fleet=fleet,
+        device_id=device_id(raw(DEVICES[device])),
+        generation=GENERATION,
+        time=PUBLISHED,
+    )
 
 
 def manifest(files: Mapping[str, bytes]) -> Manifest:
@@ -273,6 +289,7 @@ def expected(files: Mapping[str, bytes]) -> dict[str, Any]:
             "station_public": raw(STATION).hex(),
             "operator_private": OPERATOR.private_bytes_raw().hex(),
             "device_private": [device.private_bytes_raw().hex() for device in DEVICES],
+            "signing_public": raw(SIGNER).hex(),
             "generation_key": secret("generation key").hex(),
             "shard_keys": [key.hex() for key in SHARD_KEYS.values()],
         },
@@ -280,6 +297,7 @@ def expected(files: Mapping[str, bytes]) -> dict[str, Any]:
         "people": [described(one) for one in EVERYONE],
         "record_of": 0,
         "enrolment_of": 1,
+        "revocation_of": 2,
         "tombstones": sorted(map(revocation_sha256, left_codes())),
         "codes": [
             {
@@ -319,6 +337,9 @@ def refused(files: Mapping[str, bytes]) -> Iterator[tuple[str, str, bytes]]:
     yield "tombstones", "not a whole number of digests", files["tombstones.bin"][:-1]
     yield from (("enrolment", *case) for case in bad_enrolments(files["enrolment.sealed"]))
     yield from (("code", *case) for case in bad_codes())
+    yield from (("revocation", *case) for case in bad_revocations(files["revocation.sealed"]))
+    whole = files["acknowledgment.json"]
+    yield from (("acknowledgment", *case) for case in bad_acknowledgments(whole))
 
 
 def changed(data: bytes, **changes: Any) -> bytes:
@@ -573,6 +594,38 @@ def bad_codes() -> Iterator[tuple[str, bytes]]:
     yield "two neighbours that changed places", swapped.encode()
     yield "a letter that no code has", ("U" + whole[1:]).encode()
     yield "a letter that is not ASCII", ("é" + whole[1:]).encode()
+
+
+def bad_revocations(data: bytes) -> Iterator[tuple[str, bytes]]:
+    yield "empty", b""
+    yield "a bit changed", flipped(data, -1)
+    yield "another fleet's", sealed(code(2).encode(), fleet="south-gate", ephemeral="revocation")
+    yield "sealed, but not a code", sealed(code(2)[:-1].encode(), ephemeral="revocation")
+    yield "sealed, but not UTF-8", sealed(b"\xff" * 26, ephemeral="revocation")
+
+
+def bad_acknowledgments(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Of device 0."""
+    plain = json.loads(data)
+    statement, signature = plain["statement"], plain["signature"]
+    yield from bad_json(data)
+    for why, changes in (
+        ("another format", {"format": 2}),
+        ("generation 0", {"generation": 0}),
+        ("a later generation than was signed", {"generation": GENERATION + 1}),
+        ("another time than was signed", {"time": "2026-03-01T12:00:01Z"}),
+        ("a time with a fraction", {"time": "2026-03-01T12:00:00.5Z"}),
+        ("no fleet's name", {"fleet": ""}),
+    ):
+        yield why, changed(data, statement={**statement, **changes})
+    yield "a signature that is short", changed(data, signature=signature[2:])
+    yield "a signature with one bit changed", changed(data, signature=flip_hex(signature))
+    bare = SIGNER.sign(changed(b"{}", **statement)).hex()
+    yield "a signature without its context", changed(data, signature=bare)
+    yield "more than 1,024 bytes", changed(data, statement={**statement, "fleet": "f" * 1_024})
+    yield "another fleet's", acknowledgment(fleet="south-gate")
+    yield "another device's", acknowledgment(device=1)
+    yield "another device's signature", acknowledgment(signer=STATION)
 
 
 # --------------------------------------------------------------------------------- write

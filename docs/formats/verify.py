@@ -368,6 +368,40 @@ def read_code(typed: str) -> str:
     return code
 
 
+def read_revocation(data: bytes, operator: X25519PrivateKey, fleet: str) -> str:
+    try:
+        message = HPKE.decrypt(data, operator, b"familiar to operator 1\x00" + fleet.encode())
+        return read_code(message.decode())
+    except (InvalidTag, ValueError) as error:
+        raise RefusedError("not for this operator, or not text") from error
+
+
+# ----------------------------------------------------- acknowledgment (acknowledgment.md)
+
+ACKNOWLEDGMENT = object_of(
+    statement=object_of(format=whole, fleet=text, device_id=digest, generation=whole, time=time),
+    signature=text,
+)
+
+
+def read_acknowledgment(data: bytes, fleet: str, device_id: str, key: bytes) -> Any:
+    require(len(data) <= 1_024, "too large")
+    plain = canonical(data)
+    ACKNOWLEDGMENT(plain)
+    statement = plain["statement"]
+    require(statement["format"] == 1 and statement["generation"] > 0, "format or generation")
+    require((statement["fleet"], statement["device_id"]) == (fleet, device_id), "another's")
+    require(HEX64.fullmatch(plain["signature"]) is not None, "not a signature")
+    written = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    message = b"familiar acknowledgment 1\x00" + written.encode()
+    try:
+        verifier = Ed25519PublicKey.from_public_bytes(key)
+        verifier.verify(bytes.fromhex(plain["signature"]), message)
+    except InvalidSignature as error:
+        raise RefusedError("not signed by the device") from error
+    return statement
+
+
 # ------------------------------------------------------------------------------- vectors
 
 
@@ -386,6 +420,7 @@ class Vectors:
             X25519PrivateKey.from_private_bytes(bytes.fromhex(key))
             for key in keys["device_private"]
         ]
+        self.signing_key = bytes.fromhex(keys["signing_public"])
         self.generation_key = bytes.fromhex(keys["generation_key"])
         self.shard_keys = [bytes.fromhex(key) for key in keys["shard_keys"]]
 
@@ -404,6 +439,8 @@ class Vectors:
         yield self.keys()
         yield self.shards()
         yield self.enrolment()
+        yield self.revocation()
+        yield self.acknowledgment()
         yield from self.refusals()
 
     def record(self) -> str:
@@ -479,6 +516,21 @@ class Vectors:
         require(person == self.expected["people"][self.expected["enrolment_of"]], "the person")
         return "enrolment.sealed: one person"
 
+    def revocation(self) -> str:
+        code = read_revocation(self.read("revocation.sealed"), self.operator, self.fleet)
+        expected = self.expected["codes"][self.expected["revocation_of"]]["code"]
+        require(code == expected, "the code")
+        return "revocation.sealed: a code"
+
+    def read_acknowledgment(self, data: bytes) -> Any:
+        device = self.expected["device_ids"][0]
+        return read_acknowledgment(data, self.fleet, device, self.signing_key)
+
+    def acknowledgment(self) -> str:
+        statement = self.read_acknowledgment(self.read("acknowledgment.json"))
+        require(statement["generation"] == self.generation, "the generation")
+        return "acknowledgment.json: signed by its device"
+
     def refusals(self) -> Iterator[str]:
         """Everything in `refused.json` is refused."""
         readers: dict[str, Callable[[bytes], object]] = {
@@ -494,6 +546,8 @@ class Vectors:
             "tombstones": read_tombstones,
             "enrolment": lambda data: read_enrolment(data, self.operator, self.fleet),
             "code": lambda data: read_code(data.decode()),
+            "revocation": lambda data: read_revocation(data, self.operator, self.fleet),
+            "acknowledgment": self.read_acknowledgment,
         }
         for case in json.loads(self.read("refused.json")):
             what = f"{case['format']}: {case['why']}"

@@ -17,6 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from edge_app.adapters.shards import open_people
 from edge_app.core import consent
+from edge_app.core.acknowledge import (
+    SignedAcknowledgment,
+    decode_acknowledgment,
+    encode_acknowledgment,
+    verify_acknowledgment,
+)
 from edge_app.core.consent import IntendedUse
 from edge_app.core.keyring import (
     decode_tombstones,
@@ -65,7 +71,7 @@ def test_the_vectors_hold() -> None:
     run = script(VECTORS)
     assert (run.returncode, run.stderr) == (0, "")
     lines = run.stdout.splitlines()
-    assert len(lines) == 8 + len(REFUSED)
+    assert len(lines) == 10 + len(REFUSED)
     assert sum(line.startswith("refused: ") for line in lines) == len(REFUSED)
 
 
@@ -200,6 +206,18 @@ def enrolment(data: bytes) -> Enrolment:
     return unpack_person(open_for(OPERATOR, data, fleet=FLEET))
 
 
+def revocation(data: bytes) -> str:
+    return normalise_code(open_for(OPERATOR, data, fleet=FLEET).decode(errors="replace"))
+
+
+def acknowledgment(data: bytes) -> SignedAcknowledgment:
+    signed = decode_acknowledgment(data)
+    key = bytes.fromhex(KEYS["signing_public"])
+    device = EXPECTED["device_ids"][0]
+    verify_acknowledgment(signed, signing_key=key, fleet=FLEET, device_id=device)
+    return signed
+
+
 READERS: Mapping[str, Callable[[bytes], object]] = {
     "consent": consent.decode,
     "signed": signed_person,
@@ -211,6 +229,8 @@ READERS: Mapping[str, Callable[[bytes], object]] = {
     "tombstones": decode_tombstones,
     "enrolment": enrolment,
     "code": lambda data: normalise_code(data.decode()),
+    "revocation": revocation,
+    "acknowledgment": acknowledgment,
 }
 
 
@@ -270,6 +290,14 @@ def test_revocation_codes() -> None:
         assert {normalise_code(typed) for typed in (*vector["typed"], vector["spoken"])} == {code}
         assert spoken_code(code) == vector["spoken"]
         assert revocation_sha256(code) == vector["sha256"]
+
+
+def test_what_a_device_tells_the_operator() -> None:
+    signed = acknowledgment(read("acknowledgment.json"))
+    assert signed.statement.generation == GENERATION
+    assert encode_acknowledgment(signed) == read("acknowledgment.json")
+    whose = EXPECTED["codes"][EXPECTED["revocation_of"]]
+    assert revocation(read("revocation.sealed")) == whose["code"]
 
 
 def test_what_places_people_and_devices() -> None:

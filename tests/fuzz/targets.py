@@ -49,7 +49,16 @@ from edge_app.core.shard import open_shard, read_header, seal_shard, templates_i
 from edge_app.errors import EdgeAppError
 from edge_app.publisher.folder import read_device, read_fleet, read_station
 from tests.core.test_fleet_formats import MANIFEST
-from tests.fuzz.service import SOUND_BODY, SOUND_PATH, ask, get, post
+from tests.fuzz.service import (
+    FLEET,
+    SOUND_BODY,
+    SOUND_PATH,
+    acknowledge,
+    ask_erasure,
+    get,
+    post,
+    post_sealed,
+)
 from tests.people import NOW, enrolment, faces, record
 
 _KEY: Final = bytes(32)
@@ -128,7 +137,12 @@ TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
         b'{"fleet":"f","format":1,"operator_key":"' + _ID.encode() + b'","purpose":"assist"}',
     ),
     "service-body": (post, SOUND_BODY),
-    "service-doors": (ask, SOUND_BODY),
+    "service-sealed": (post_sealed, new_code(bytes(15)).encode()),
+    "service-erasure": (ask_erasure, SOUND_BODY),
+    "service-acknowledge": (
+        acknowledge,
+        sign_acknowledgment(_SIGNER, fleet=FLEET, device_id=_ID, generation=1, time=NOW),
+    ),
     "service-path": (get, SOUND_PATH),
 }
 """Name -> (the parser, something it reads)."""
