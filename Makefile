@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accuracy models models-check bench bench-gallery fuzz kill-install lock clean audit sbom
+.PHONY: help demo test check accuracy models models-check bench bench-gallery fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke \
 
 PY := .venv/bin/python
 export PYTHON ?= python3
@@ -50,6 +50,31 @@ bench: ## measure every stage and replayed frames, store them in build/, compare
 bench-gallery: ## publish, install and start galleries of 1,000 to 50,000 people (SIZES="1000 10000")
 	@deploy/setup.sh dev
 	$(PY) deploy/bench/gallery.py build/bench-gallery.json $(SIZES)
+
+bench-matching: ## every way to search a gallery, side by side (SIZES="1000 50000")
+	@deploy/setup.sh dev
+	$(PY) -m pip install -qq --disable-pip-version-check --no-deps --upgrade \
+		--target build/bench-matching/lib -r deploy/bench/matching.txt
+	PYTHONPATH=build/bench-matching/lib $(PY) deploy/bench/matching.py build/bench-matching $(SIZES)
+
+bench-peers: ## one frame from pixels to a name: dlib face_recognition, Human (WASM) and this (needs npm)
+	@deploy/setup.sh dev
+	@$(PY) deploy/demo/media.py
+	@deploy/bench/peers/run.sh $(PY)
+
+board: ## what boards can do on paper, from counted work: writes docs/boards.md
+	@deploy/setup.sh dev
+	$(PY) deploy/bench/board.py > docs/boards.md
+
+soak: ## a long run of the whole device: nothing grows, nothing slows down (FRAMES=200000)
+	@deploy/setup.sh dev
+	@$(PY) deploy/demo/media.py
+	PYTHONPATH=. $(PY) deploy/bench/soak.py $(FRAMES)
+
+arm-smoke: ## run the pipeline on emulated ARM, and compare it with this machine (once: as root)
+	@deploy/setup.sh dev
+	@$(PY) deploy/demo/media.py
+	@deploy/arm/smoke.sh $(PY)
 
 fuzz: ## fuzz every parser of what comes from outside (N=1000 runs each; in earnest N=1000000)
 	@deploy/setup.sh dev
