@@ -23,7 +23,7 @@ from edge_app.app import (
 from edge_app.config import Config
 from edge_app.core.liveness import Ask, LivenessRule, draw_turns
 from edge_app.enrolment.capture import Capture, Guide, PoseRule
-from edge_app.enrolment.consent_notice import Notice, notice_for
+from edge_app.enrolment.consent_notice import Notice, notice_for, storage_locations
 from edge_app.enrolment.receipt import Receipt, receipt_for
 from edge_app.enrolment.station import (
     Agreement,
@@ -151,7 +151,7 @@ def enrol_person(
     )
     result = EnrolmentResult(
         enrolled.enrolment.person_id,
-        receipt_for(enrolled, notice, leave_command=_leave_command(keeping)),
+        receipt_for(enrolled, notice, from_anywhere=keeping is not None),
         replace(enrolled.report, refused=captured.refused),
     )
     hand_over(result)
@@ -200,12 +200,6 @@ def _controller(config: Config) -> Controller:
     return Controller(config.site, party.name, party.address, party.contact)
 
 
-def _leave_command(keeping: FleetKeeping | None) -> str:
-    if keeping is None:
-        return "familiar revoke"
-    return "familiar revoke  (or from anywhere, with --url and the operator's address)"
-
-
 def _agreement(
     config: Config, applicant: Applicant, notice: Notice, keeping: FleetKeeping | None
 ) -> Agreement:
@@ -215,13 +209,9 @@ def _agreement(
         lawful_basis=applicant.lawful_basis,
         controller=_controller(config),
         jurisdiction=config.controller.jurisdiction,
-        storage_locations=_storage_locations(keeping),
+        storage_locations=storage_locations(
+            notice.privacy_notice.language, "" if keeping is None else keeping.fleet
+        ),
         validity_s=lifetime_s,
         retention_s=lifetime_s,
     )
-
-
-def _storage_locations(keeping: FleetKeeping | None) -> tuple[str, ...]:
-    if keeping is None:
-        return ("this device, encrypted",)
-    return (f'the operator of the fleet "{keeping.fleet}", encrypted', "its devices, encrypted")

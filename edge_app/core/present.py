@@ -65,7 +65,7 @@ _LANGUAGES: Final = {
         more="+{count} more",
         nobody="nobody recognised",
         camera_lost="camera lost",
-        gallery_too_old="gallery too old, go online",
+        gallery_too_old="gallery old, go online",
     ),
     "de": Phrases(
         directions={
@@ -74,11 +74,11 @@ _LANGUAGES: Final = {
             Direction.RIGHT: "rechts",
         },
         probably="Wahrscheinlich {name}",
-        probably_mark="wohl",
+        probably_mark="wahrscheinlich",
         more="+{count} weitere",
         nobody="niemand erkannt",
         camera_lost="Kamera fehlt",
-        gallery_too_old="Galerie zu alt, bitte ins Netz",
+        gallery_too_old="veraltet, online gehen",
     ),
     "fr": Phrases(
         directions={
@@ -87,11 +87,11 @@ _LANGUAGES: Final = {
             Direction.RIGHT: "à droite",
         },
         probably="Probablement {name}",
-        probably_mark="sans doute",
-        more="+{count} autres",
-        nobody="personne de reconnu",
+        probably_mark="probablement",
+        more="+{count} de plus",
+        nobody="personne n'est reconnu",
         camera_lost="caméra perdue",
-        gallery_too_old="galerie trop ancienne, allez en ligne",
+        gallery_too_old="périmé, se connecter",
     ),
 }
 

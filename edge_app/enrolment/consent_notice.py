@@ -42,6 +42,17 @@ _KEPT_BY_A_FLEET: Final = {
     ),
 }
 
+_STORED_HERE: Final = {
+    "en": "this device, encrypted",
+    "de": "dieses Gerät, verschlüsselt",
+    "fr": "cet appareil, chiffré",
+}
+_STORED_BY_A_FLEET: Final = {
+    "en": ('the operator of the fleet "$fleet", encrypted', "its devices, encrypted"),
+    "de": ('der Betreiber der Gruppe "$fleet", verschlüsselt', "ihre Geräte, verschlüsselt"),
+    "fr": ('l\'exploitant du groupe "$fleet", chiffré', "ses appareils, chiffré"),
+}
+
 _FOLDER: Final = files("edge_app.enrolment") / "notices"
 
 
@@ -57,6 +68,13 @@ class Notice:
 def languages() -> tuple[str, ...]:
     """The languages that notices are written in, as BCP 47 tags."""
     return tuple(sorted(folder.name for folder in _FOLDER.iterdir() if folder.is_dir()))
+
+
+def storage_locations(language: str, fleet: str) -> tuple[str, ...]:
+    """Where the data are, as the consent record says it. fleet: as for `notice_for`."""
+    if not fleet:
+        return (_STORED_HERE[language],)
+    return tuple(Template(text).substitute(fleet=fleet) for text in _STORED_BY_A_FLEET[language])
 
 
 def notice_for(

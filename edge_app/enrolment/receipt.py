@@ -13,7 +13,7 @@ from typing import Final
 
 from edge_app.core.revocation import spoken_code
 from edge_app.enrolment.consent_notice import Notice
-from edge_app.enrolment.station import Enrolled
+from edge_app.enrolment.station import PII_INFORMATION, Enrolled
 from edge_app.records import ConsentRecord, LawfulBasis, Purpose
 
 
@@ -50,15 +50,18 @@ class _Words:
     labels: tuple[str, ...]
     purposes: Mapping[Purpose, str]
     bases: Mapping[LawfulBasis, str]
+    stored: Mapping[str, str]
     demo: tuple[str, str]
     code_title: str
     leaving: str
     leave_label: str
+    from_anywhere: str
     rights_title: str
     rights: str
     notice_title: str
 
 
+_LEAVE_COMMAND: Final = "familiar revoke"
 _WORDS: Final[Mapping[str, _Words]] = {
     "en": _Words(
         title="Receipt of consent",
@@ -85,6 +88,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
             LawfulBasis.EXPLICIT_CONSENT: "your explicit consent",
             LawfulBasis.LEGAL_REPRESENTATIVE: "the consent of your legal representative",
         },
+        stored={item: item for item in PII_INFORMATION},
         demo=("Demo", "made from pictures, compared with replayed pictures only"),
         code_title="Your revocation code, shown this once",
         leaving=(
@@ -92,6 +96,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
             "without anybody's approval. Keep it in a safe place. Nobody can tell it to you again."
         ),
         leave_label="On the device",
+        from_anywhere="(or from anywhere, with --url and the operator's address)",
         rights_title="Your rights",
         rights=(
             "You may see what is stored of you, get a copy of it, have it corrected, leave at any "
@@ -106,7 +111,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
             "Zweck",
             "Erteilt am",
             "Gilt bis",
-            "Gelöscht bis",
+            "Spätestens gelöscht",
             "Grundlage",
             "Gespeichert",
             "Wo",
@@ -124,6 +129,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
             LawfulBasis.EXPLICIT_CONSENT: "Ihre ausdrückliche Einwilligung",
             LawfulBasis.LEGAL_REPRESENTATIVE: "die Einwilligung Ihrer gesetzlichen Vertretung",
         },
+        stored=dict(zip(PII_INFORMATION, ("Name", "Beziehung", "Gesichtsvorlagen"), strict=True)),
         demo=("Probe", "aus Bildern gemacht, wird nur mit abgespielten Bildern verglichen"),
         code_title="Ihr Code zum Gehen, nur dieses eine Mal gezeigt",
         leaving=(
@@ -132,6 +138,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
             "ihn Ihnen noch einmal sagen."
         ),
         leave_label="Am Gerät",
+        from_anywhere="(oder von überall, mit --url und der Adresse des Betreibers)",
         rights_title="Ihre Rechte",
         rights=(
             "Sie dürfen sehen, was von Ihnen gespeichert ist, eine Kopie bekommen, es berichtigen "
@@ -146,7 +153,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
             "But",
             "Donné le",
             "Valable jusqu'au",
-            "Effacé le",
+            "Effacé au plus tard",
             "Fondement",
             "Gardé",
             "Où",
@@ -164,6 +171,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
             LawfulBasis.EXPLICIT_CONSENT: "votre accord exprès",
             LawfulBasis.LEGAL_REPRESENTATIVE: "l'accord de la personne qui vous représente",
         },
+        stored=dict(zip(PII_INFORMATION, ("nom", "lien", "modèles de visage"), strict=True)),
         demo=("Essai", "fait à partir d'images, comparé seulement à des images rejouées"),
         code_title="Votre code pour partir, montré cette seule fois",
         leaving=(
@@ -171,6 +179,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
             "sans l'accord de personne. Gardez-le en lieu sûr. Personne ne peut vous le redire."
         ),
         leave_label="Sur l'appareil",
+        from_anywhere="(ou de partout, avec --url et l'adresse de l'exploitant)",
         rights_title="Vos droits",
         rights=(
             "Vous pouvez voir ce qui est gardé de vous, en recevoir une copie, le faire corriger, "
@@ -181,10 +190,10 @@ _WORDS: Final[Mapping[str, _Words]] = {
 }
 
 
-def receipt_for(enrolled: Enrolled, notice: Notice, *, leave_command: str) -> Receipt:
+def receipt_for(enrolled: Enrolled, notice: Notice, *, from_anywhere: bool) -> Receipt:
     """The receipt, in the notice's language.
 
-    leave_command: what to type on the device to leave.
+    from_anywhere: whether an operator takes the code as well as the device.
     """
     person, words = enrolled.enrolment, _WORDS[notice.privacy_notice.language]
     return Receipt(
@@ -195,7 +204,9 @@ def receipt_for(enrolled: Enrolled, notice: Notice, *, leave_command: str) -> Re
         code=spoken_code(enrolled.revocation_code),
         leaving=words.leaving,
         leave_label=words.leave_label,
-        leave_command=leave_command,
+        leave_command=(
+            f"{_LEAVE_COMMAND}  {words.from_anywhere}" if from_anywhere else _LEAVE_COMMAND
+        ),
         rights_title=words.rights_title,
         rights=words.rights,
         notice_title=words.notice_title,
@@ -234,6 +245,7 @@ def receipt_text(receipt: Receipt) -> str:
 def _facts(name: str, record: ConsentRecord, words: _Words) -> tuple[tuple[str, str], ...]:
     ends = record.event_time + timedelta(seconds=record.validity_duration_s)
     erased = record.event_time + timedelta(seconds=record.retention_s)
+    stored = ", ".join(words.stored[item] for item in record.pii_information)
     values = (
         name,
         words.purposes[record.purpose],
@@ -241,7 +253,7 @@ def _facts(name: str, record: ConsentRecord, words: _Words) -> tuple[tuple[str, 
         f"{ends:%Y-%m-%d %H:%M} UTC",
         f"{erased:%Y-%m-%d %H:%M} UTC",
         words.bases[record.lawful_basis],
-        f"{', '.join(record.pii_information)} ({len(record.template_ids)})",
+        f"{stored} ({len(record.template_ids)})",
         ", ".join(record.storage_locations),
         "; ".join(f"{c.name}, {c.contact}" for c in record.pii_controllers),
         record.record_id,

@@ -42,6 +42,7 @@ from edge_app.records import (
 )
 
 WITHDRAWAL_METHOD = "present the revocation code on the receipt; nobody has to approve"
+PII_INFORMATION = ("name", "relation", "face templates")
 _MAX_NAME_LENGTH = 80
 
 
@@ -200,7 +201,7 @@ def enrol(
         pii_principal_id=_random_id(entropy),
         privacy_notice=agreement.notice.privacy_notice,
         purpose=agreement.notice.purpose,
-        pii_information=("name", "relation", "face templates"),
+        pii_information=PII_INFORMATION,
         pii_controllers=(agreement.controller,),
         storage_locations=agreement.storage_locations,
         retention_s=agreement.retention_s,

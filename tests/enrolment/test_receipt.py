@@ -40,7 +40,7 @@ def notice(language: str) -> Notice:
 
 
 def receipt(language: str = "en", name: str = "Ada") -> Receipt:
-    made = receipt_for(enrolled(probes(looks_of(1, 3))), notice(language), leave_command="leave")
+    made = receipt_for(enrolled(probes(looks_of(1, 3))), notice(language), from_anywhere=True)
     return replace(made, facts=((made.facts[0][0], name), *made.facts[1:]))
 
 
@@ -67,9 +67,7 @@ def pages(pdf: bytes) -> tuple[list[ImageBgr], str]:
 
 def test_receipt_says_what_was_agreed_and_how_to_leave() -> None:
     result = enrolled(probes(looks_of(1, 3)))
-    text = receipt_text(
-        receipt_for(result, agreement().notice, leave_command="familiar leave CODE")
-    )
+    text = receipt_text(receipt_for(result, agreement().notice, from_anywhere=False))
     for part in (
         "Name:           Ada",
         "Given on:       2026-03-01 12:00 UTC",
@@ -78,7 +76,7 @@ def test_receipt_says_what_was_agreed_and_how_to_leave() -> None:
         "Basis:          your explicit consent",
         "face templates (1)",
         result.enrolment.consent.record.record_id,
-        "familiar leave CODE",
+        "familiar revoke",
         "complain to your data protection authority",
         agreement().notice.text.splitlines()[0],
     ):
@@ -89,12 +87,23 @@ def test_receipt_says_what_was_agreed_and_how_to_leave() -> None:
 
 def test_receipt_of_a_demo_and_of_a_representative_say_so() -> None:
     demo = enrolled(probes(looks_of(1, 1), FrameOrigin.REPLAY), demo=True)
-    shown = receipt_text(receipt_for(demo, agreement().notice, leave_command="x"))
+    shown = receipt_text(receipt_for(demo, agreement().notice, from_anywhere=False))
     assert "compared with replayed pictures only" in shown
     terms = agreement(Purpose.CARE, lawful_basis=LawfulBasis.LEGAL_REPRESENTATIVE)
     represented = enrolled(probes(looks_of(1, 3)), agreement=terms)
-    shown = receipt_text(receipt_for(represented, terms.notice, leave_command="x"))
+    shown = receipt_text(receipt_for(represented, terms.notice, from_anywhere=False))
     assert "your legal representative" in shown
+
+
+@pytest.mark.parametrize("language", [name for name in languages() if name != "en"])
+def test_a_receipt_is_in_one_language(language: str) -> None:
+    english, translated = receipt(), receipt(language)
+    shown = receipt_text(translated)
+    for word in ("encrypted", "relation,", "templates", "from anywhere", "without", "your"):
+        assert word not in shown
+    same = {label for label, _ in english.facts} & {label for label, _ in translated.facts}
+    assert same <= {"Name", "Notice"}
+    assert "--url" in shown
 
 
 def test_nothing_personal_shows_in_a_repr() -> None:
@@ -122,7 +131,7 @@ def test_the_paper_holds_everything_and_a_code_that_a_phone_reads(language: str)
 
 def test_the_code_scanned_is_the_one_whose_hash_was_signed() -> None:
     result = enrolled(probes(looks_of(1, 3)))
-    made = receipt_for(result, notice("en"), leave_command="x")
+    made = receipt_for(result, notice("en"), from_anywhere=False)
     (read,) = filter(None, map(scanned, pages(receipt_pdf(made))[0]))
     record = result.enrolment.consent.record
     assert revocation_sha256(normalise_code(read)) == record.revocation_sha256
@@ -228,5 +237,5 @@ def test_receipts_with_strange_values_are_refused() -> None:
 def test_templates_are_on_no_receipt() -> None:
     result = enrolled(probes(looks_of(1, 3)))
     embedding: Float32Array = result.enrolment.templates[0].embedding
-    made = receipt_for(result, notice("en"), leave_command="x")
+    made = receipt_for(result, notice("en"), from_anywhere=False)
     assert f"{float(embedding[0]):.4f}" not in receipt_page(made)
