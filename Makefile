@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accuracy models models-check bench bench-gallery fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke \
+.PHONY: help demo test check accuracy models models-check bench bench-gallery fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke
 
 PY := .venv/bin/python
 export PYTHON ?= python3
