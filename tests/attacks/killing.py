@@ -95,7 +95,7 @@ def kills(count: int, folder: Path) -> tuple[int, Counter[str]]:
 def full_disks(count: int, folder: Path) -> tuple[int, Counter[str]]:
     """(writing calls of an installation, what was found after each of at most `count` full disks).
 
-    Every one must be refused in one line, with the old gallery or the new one there, whole.
+    Each must leave the old gallery or the new one, whole; and say so in one line if it is the old.
     """
     device, found = Device.prepare(folder), Counter[str]()
     said = folder / "said"
@@ -116,11 +116,12 @@ def full_disks(count: int, folder: Path) -> tuple[int, Counter[str]]:
             said.unlink(missing_ok=True)
             place = 1 + number * whole.calls // min(count, whole.calls)
             run_on_full_disk(job, device.home.folder, fail_at=place)
-            assert said.exists(), f"not refused by an error of ours: writing call {place}"
-            message = said.read_text(encoding="utf-8")
+            message = said.read_text(encoding="utf-8") if said.exists() else ""
             assert "\n" not in message, message
             seen = device.names()
             assert seen in (OLD, BETWEEN, NEW), seen
+            # What comes after the installation may go without room, and without a word.
+            assert message or seen == NEW, f"no error of ours: writing call {place}"
             found["new" if seen == NEW else "old"] += 1
             device.finish(url)
             _show(f"{found.total()} full disks")
