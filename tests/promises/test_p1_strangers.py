@@ -170,7 +170,7 @@ def drive(
         models = load_models(config)
         embedder, mesh = Canary(models.embedder), Canary(models.mesh)
         watched = replace(models, embedder=embedder, mesh=mesh)
-        monkeypatch.setattr(edge_app.device, "load_models", lambda _: watched)
+        monkeypatch.setattr(edge_app.device, "load_models", lambda _, **__: watched)
         with Mosquitto(tmp_path / "broker") as broker:
             proxy = RecordingProxy(broker.port)
             said = io.StringIO()
