@@ -2,8 +2,8 @@
 
     python deploy/bench/gallery.py OUT.json [PEOPLE...]
 
-The people are random vectors with signed consents: nobody's face. Everything else is the program's
-own: operator, repository over HTTP on this machine, device.
+The people are random vectors, of as many dimensions as the network's, with signed consents:
+nobody's face. Everything else is the program's own: operator, repository over HTTP, device.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import multiprocessing
 import secrets
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ from edge_app.records import (
     Controller,
     Enrolment,
     EventType,
+    Float32Array,
     LawfulBasis,
     PrivacyNotice,
     Purpose,
@@ -55,6 +56,8 @@ from edge_app.station import deliver, introduce_station
 from edge_app.sync import introduce, sync
 
 DIM = 192
+AXES = np.linalg.qr(np.random.default_rng(0).standard_normal((DIM, 64)))[0]
+"""Embeddings of the shipped network span 64 of their 192 dimensions (docs/matching.md)."""
 SIZES = (1_000, 10_000, 50_000)
 DEVICES = 10_000
 YEAR_S = 366 * 86_400
@@ -78,8 +81,8 @@ class Row:
 
 def person(number: int, model: str, key: Ed25519PrivateKey) -> Enrolment:
     """Somebody with a random vector. The number makes their revocation code."""
-    vector = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
-    vector /= np.linalg.norm(vector)
+    drawn = AXES @ np.random.default_rng(number).standard_normal(AXES.shape[1])
+    vector: Float32Array = (drawn / np.linalg.norm(drawn)).astype(np.float32)
     record = ConsentRecord(
         schema_version=SCHEMA_VERSION,
         record_id=secrets.token_hex(16),
@@ -108,19 +111,33 @@ def person(number: int, model: str, key: Ed25519PrivateKey) -> Enrolment:
     return Enrolment(f"Member {number}", "", sign(record, key), templates)
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a plain web server for these files."""
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Files, and no word about it."""
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-            pass
+    protocol_version = "HTTP/1.1"
 
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+        pass
+
+
+def serve(folder: Path, ports: Connection) -> None:
+    """A plain web server for these files; tells its port."""
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+        ports.send(server.server_port)
+        server.serve_forever()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Its address; the server is a process of its own, as it is another machine in earnest."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(folder, there), daemon=True)
+    process.start()
+    yield f"http://127.0.0.1:{here.recv()}"
+    process.terminate()
+    process.join()
 
 
 def measure(people: int, folder: Path) -> Row:
