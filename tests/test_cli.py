@@ -449,10 +449,24 @@ def test_nobody_is_enrolled_who_cannot_be_given_the_receipt(
     enrolled: Familiar, media: Path, redirected: str, form: tuple[str, ...]
 ) -> None:
     before = enrolled.state()
-    source = ("--source", media / "stranger-1.jpg")
-    done = enrolled("enrol", "--demo", *PERSON, *source, *form, redirected=redirected)
+    file = enrolled.home.parent / "receipt.txt"
+    options = ("--source", media / "stranger-1.jpg", "--receipt", file)
+    done = enrolled("enrol", "--demo", *PERSON, *options, *form, redirected=redirected)
     assert "output" in done.error_line
     assert enrolled.state() == before
+    assert not file.exists()
+
+
+def test_a_receipt_is_written_where_it_was_asked_for(familiar: Familiar, media: Path) -> None:
+    file = familiar.home.parent / "receipt.html"
+    options = ("--source", media / "enrolled-1.jpg", "--language", "de", "--receipt", file)
+    done = familiar("enrol", "--demo", *PERSON, *options)
+    assert done.status == 0, done.err
+    assert '<html lang="de">' in file.read_text()
+    assert "BELEG" in done.out
+    again = familiar("enrol", "--demo", *PERSON, *options)
+    assert "name another file" in again.error_line
+    assert file.exists()
 
 
 @pytest.mark.parametrize(

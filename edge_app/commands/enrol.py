@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
@@ -132,15 +133,16 @@ def enrol_with(
     notice = consent_notice(config, purpose, language, fleet)
     if not demo:
         _require_agreement(notice.text, words)
-    with progress_bar(quiet=as_json) as progress:
+    with progress_bar(quiet=as_json) as progress, ExitStack() as undo:
 
         def hand_over(result: EnrolmentResult) -> None:
             progress.stop()
             if receipt is not None:
                 write_receipt(result.receipt, receipt)
+                undo.callback(receipt.unlink, missing_ok=True)  # unless they are stored, too
             _print_enrolment(result, as_json=as_json)
 
-        return enrol_person(
+        result = enrol_person(
             config,
             session.home,
             applicant,
@@ -153,6 +155,8 @@ def enrol_with(
             hand_over=hand_over,
             keeping=keeping,
         )
+        undo.pop_all()
+        return result
 
 
 def _print_enrolment(result: EnrolmentResult, *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from edge_app.core.present import clean_text
 from edge_app.core.revocation import spoken_code
 from edge_app.enrolment.consent_notice import Notice
 from edge_app.enrolment.station import PII_INFORMATION, Enrolled
@@ -24,7 +25,7 @@ class Receipt:
     facts:         (label, value), in order.
     code:          the revocation code in groups of four.
     leaving:       what the code does, in sentences.
-    leave_command: what to type on the device to leave.
+    leave_command: what to type on the device to leave; leave_elsewhere: how else, or empty.
     notice:        the notice as it was shown and hashed.
     """
 
@@ -36,6 +37,7 @@ class Receipt:
     leaving: str
     leave_label: str
     leave_command: str
+    leave_elsewhere: str
     rights_title: str
     rights: str
     notice_title: str
@@ -199,14 +201,13 @@ def receipt_for(enrolled: Enrolled, notice: Notice, *, from_anywhere: bool) -> R
     return Receipt(
         language=notice.privacy_notice.language,
         title=words.title,
-        facts=_facts(person.name, person.consent.record, words),
+        facts=_facts(clean_text(person.name), person.consent.record, words),
         code_title=words.code_title,
         code=spoken_code(enrolled.revocation_code),
         leaving=words.leaving,
         leave_label=words.leave_label,
-        leave_command=(
-            f"{_LEAVE_COMMAND}  {words.from_anywhere}" if from_anywhere else _LEAVE_COMMAND
-        ),
+        leave_command=_LEAVE_COMMAND,
+        leave_elsewhere=words.from_anywhere if from_anywhere else "",
         rights_title=words.rights_title,
         rights=words.rights,
         notice_title=words.notice_title,
@@ -228,7 +229,7 @@ def receipt_text(receipt: Receipt) -> str:
             f"    {receipt.code}",
             "",
             receipt.leaving,
-            f"{receipt.leave_label}:  {receipt.leave_command}",
+            f"{receipt.leave_label}:  {receipt.leave_command}  {receipt.leave_elsewhere}".rstrip(),
             "",
             receipt.rights_title.upper(),
             "",
@@ -240,6 +241,22 @@ def receipt_text(receipt: Receipt) -> str:
             "",
         )
     )
+
+
+def notice_paragraphs(notice: str) -> tuple[tuple[str, str], ...]:
+    """Each paragraph of a notice as (what stands out, the rest), without its marks.
+
+    What stands out is the title, or a paragraph's first words; or nothing.
+    """
+    return tuple(map(_paragraph, notice.strip().split("\n\n")))
+
+
+def _paragraph(block: str) -> tuple[str, str]:
+    text = " ".join(block.split())
+    if text.startswith("# "):
+        return text.removeprefix("# "), ""
+    lead, mark, rest = text.removeprefix("**").partition("**")
+    return (lead, rest.strip()) if mark and text.startswith("**") else ("", text)
 
 
 def _facts(name: str, record: ConsentRecord, words: _Words) -> tuple[tuple[str, str], ...]:

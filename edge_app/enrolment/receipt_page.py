@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 
 import segno
 
-from edge_app.enrolment.receipt import Receipt
+from edge_app.enrolment.receipt import Receipt, notice_paragraphs
 
 _STYLE = """
 body { font: 12pt/1.45 system-ui, sans-serif; color: #111; background: #fff; max-width: 42rem;
@@ -54,7 +53,8 @@ def receipt_page(receipt: Receipt) -> str:
 <strong>{escape(receipt.code)}</strong>
 </div>
 <p>{escape(receipt.leaving)}</p>
-<p>{escape(receipt.leave_label)}: <code>{escape(receipt.leave_command)}</code></p>
+<p>{escape(receipt.leave_label)}: <code>{escape(receipt.leave_command)}</code>
+{escape(receipt.leave_elsewhere)}</p>
 <h2>{escape(receipt.rights_title)}</h2>
 <p>{escape(receipt.rights)}</p>
 <h2>{escape(receipt.notice_title)}</h2>
@@ -79,12 +79,8 @@ def _qr_svg(receipt: Receipt) -> str:
 
 
 def _notice_html(text: str) -> str:
-    """The little Markdown that notices use: one heading, paragraphs, bold beginnings."""
     parts = []
-    for block in text.strip().split("\n\n"):
-        line = escape(" ".join(block.split()))
-        if line.startswith("# "):
-            parts.append(f"<h3>{line[2:]}</h3>")
-        else:
-            parts.append("<p>" + re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", line) + "</p>")
+    for lead, rest in notice_paragraphs(text):
+        strong = f"<strong>{escape(lead)}</strong> " if lead else ""
+        parts.append(f"<p>{strong}{escape(rest)}</p>" if rest else f"<h3>{escape(lead)}</h3>")
     return "\n".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 from fpdf.fonts import TTFFont
 
-from edge_app.enrolment.receipt import Receipt
+from edge_app.enrolment.receipt import Receipt, notice_paragraphs
 from edge_app.enrolment.receipt_page import receipt_qr
 from edge_app.errors import EnrolmentError
 
@@ -39,10 +40,10 @@ def require_printable(text: str) -> None:
         )
     glyphs = _glyphs()
     missing = [char for char in text if not char.isspace() and ord(char) not in glyphs]
-    if missing:
+    if missing or any(map(_is_shaped, text)):
         raise EnrolmentError(
-            "the font here lacks letters of this name, and would print boxes; write the receipt "
-            "as .html"
+            "a PDF from here cannot show the letters of this name as they are written; write the "
+            "receipt as .html"
         )
 
 
@@ -69,12 +70,13 @@ def receipt_pdf(receipt: Receipt) -> bytes:
     _heading(pdf, font, receipt.code_title, size_pt=13)
     _code(pdf, receipt)
     _paragraph(pdf, font, receipt.leaving)
-    _paragraph(pdf, font, f"{receipt.leave_label}: {receipt.leave_command}")
+    how = f"{receipt.leave_label}: {receipt.leave_command} {receipt.leave_elsewhere}"
+    _paragraph(pdf, font, how.rstrip())
     _heading(pdf, font, receipt.rights_title, size_pt=13)
     _paragraph(pdf, font, receipt.rights)
     _heading(pdf, font, receipt.notice_title, size_pt=13)
-    for block in receipt.notice.strip().split("\n\n"):
-        _paragraph(pdf, font, " ".join(block.split()).removeprefix("# "))
+    for lead, text in notice_paragraphs(receipt.notice):
+        _paragraph(pdf, font, text, lead=lead)
     content = bytes(pdf.output())
     for used in pdf.fonts.values():
         if isinstance(used, TTFFont):
@@ -89,6 +91,11 @@ def _is_western(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_shaped(char: str) -> bool:
+    """Whether a letter takes its form from its neighbours, which no font does by itself."""
+    return unicodedata.bidirectional(char) == "AL" or unicodedata.category(char)[0] == "M"
 
 
 def _embedding() -> FPDF:
@@ -111,11 +118,13 @@ def _heading(pdf: FPDF, font: str, text: str, *, size_pt: int) -> None:
     pdf.ln(1)
 
 
-def _paragraph(pdf: FPDF, font: str, text: str) -> None:
+def _paragraph(pdf: FPDF, font: str, text: str, *, lead: str = "") -> None:
+    """lead: in bold, before the text. Neither is read as markup: names can hold anything."""
+    pdf.set_font(font, "B", 10)
+    pdf.write(_LINE_MM, f"{lead} " if lead and text else lead)
     pdf.set_font(font, "", 10)
-    markdown = "**" in text
-    pdf.multi_cell(0, _LINE_MM, text, markdown=markdown, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-    pdf.ln(1.5)
+    pdf.write(_LINE_MM, text)
+    pdf.ln(_LINE_MM + 1.5)
 
 
 def _facts(pdf: FPDF, font: str, receipt: Receipt) -> None:

@@ -1,6 +1,7 @@
 import json
 import stat
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -188,8 +189,35 @@ def test_an_installed_font_prints_what_it_has(monkeypatch: pytest.MonkeyPatch) -
     pictures, text = pages(receipt_pdf(receipt(name="Łukasz Дмитрий")))
     assert "Łukasz Дмитрий" in text
     assert any(map(scanned, pictures))
-    with pytest.raises(EnrolmentError, match="lacks letters"):
+    with pytest.raises(EnrolmentError, match="letters of this name"):
         require_printable("陳大文")
+    for joined in ("محمد", "Zoe\u0308"):  # the font has the letters, and not how they meet
+        with pytest.raises(EnrolmentError, match="letters of this name"):
+            require_printable(joined)
+
+
+def test_a_name_is_printed_as_the_display_shows_it() -> None:
+    result = enrolled(probes(looks_of(1, 3)))
+    person = replace(result.enrolment, name="Zoe\u0308")
+    made = receipt_for(replace(result, enrolment=person), notice("en"), from_anywhere=False)
+    assert made.facts[0][1] == "Zoë"
+
+
+def test_nothing_in_a_name_is_read_as_markup() -> None:
+    name = "A__b__ **c** --d-- [e](f) <g> ~~h~~"
+    told = notice_for(
+        Purpose.ASSIST,
+        "en",
+        controller=replace(CONTROLLER, name=name),
+        jurisdiction="x",
+        valid_days=1,
+        kept_days=2,
+        fleet="",
+    )
+    made = replace(receipt(), notice=told.text)
+    _, text = pages(receipt_pdf(made))
+    assert f"{name} would like" in " ".join(text.split())
+    assert f"{escape(name)} would like" in receipt_page(made)
 
 
 # ------------------------------------------------------------------------------- files
