@@ -18,7 +18,7 @@ from types import FrameType
 from edge_app.adapters.board import read_pressure
 from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.events import new_alert_id
-from edge_app.adapters.gallery_store import FleetState
+from edge_app.adapters.gallery_store import CLOCK_TOLERANCE, FleetState
 from edge_app.adapters.keys import outbox_key, site_key, stations_state, store_key, subject_ref
 from edge_app.adapters.mailbox import CameraThread, Mailbox
 from edge_app.adapters.mqtt import Commands, MqttPublisher, Topics
@@ -174,6 +174,7 @@ class Device:
         )
         self._lease_seen: object = None
         self._lease: datetime | None = None
+        self._latest = clock.now()
         self._fleet: FleetState | None = None
         self._follow_lease()
         self._loader = ThreadPoolExecutor(1, "gallery")
@@ -295,10 +296,10 @@ class Device:
             self._state.ask(frame.time_s, self._rules)
         self._stopwatch.start_frame()
         now = self._clock.now()
-        fresh = self._lease_holds(now)
-        gallery = self._gallery if fresh else self._nobody
+        fault = self._time_fault(now)
+        gallery = self._nobody if fault else self._gallery
         result = self._pipeline.process(frame, self._state, gallery, now)
-        view = self._view(result, frame, "" if fresh else self._words.gallery_too_old)
+        view = self._view(result, frame, fault)
         self._show(view)
         for sighting in result.sightings:
             alert = self._alerts.alert(sighting, gallery)
@@ -384,6 +385,16 @@ class Device:
             self._lease_seen = seen
             self._lease = self._membership.lease()
             self._fleet = self._store.fleet_floor()
+
+    def _time_fault(self, now: datetime) -> str:
+        """What the clock says against matching at all, in the wearer's words; empty: nothing.
+
+        A clock that goes back would bring expired consents and leases to life again.
+        """
+        self._latest = max(self._latest, now)
+        if now < self._latest - CLOCK_TOLERANCE:
+            return self._words.clock_wrong
+        return "" if self._lease_holds(now) else self._words.gallery_too_old
 
     def _lease_holds(self, now: datetime) -> bool:
         """Whether this device heard of its fleet lately enough; always, if it has none."""

@@ -176,3 +176,14 @@ def test_a_home_without_a_fleet_needs_no_lease(tmp_path: Path) -> None:
     assert running._lease_holds(CLOCK.now())
     assert running.run().frames == 1
     assert CONFIG.sync.interval_s == 300
+
+
+def test_a_clock_that_goes_back_ends_the_matching(gate: Home) -> None:
+    """It would bring expired consents and leases back to life."""
+    gate.membership().extend(datetime.now(UTC) + timedelta(days=1))
+    running, now = device(gate, Camera(0)), datetime.now(UTC)
+    assert running._time_fault(now + timedelta(hours=2)) == ""
+    assert running._time_fault(now + timedelta(hours=1, minutes=56)) == ""
+    assert running._time_fault(now + timedelta(hours=1)) == phrases("en").clock_wrong
+    assert running._time_fault(now + timedelta(hours=2)) == ""
+    assert running._time_fault(now + timedelta(days=2)) == phrases("en").gallery_too_old

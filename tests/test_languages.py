@@ -55,7 +55,12 @@ def test_every_phrase_is_there_with_its_places(language: str) -> None:
 def test_a_small_display_shows_every_status_and_mark_whole(language: str) -> None:
     said, fonts = phrases(language), FontSet(None)
     smallest = fonts.at(11)
-    for text in (said.camera_lost, said.gallery_too_old, said.more.format(count=12)):
+    for text in (
+        said.camera_lost,
+        said.gallery_too_old,
+        said.clock_wrong,
+        said.more.format(count=12),
+    ):
         assert smallest.getlength(fonts.legible(text), mode="1") <= WIDTH_PX - 4
     # Beside the arrow there is less room.
     assert smallest.getlength(fonts.legible(said.probably_mark), mode="1") <= WIDTH_PX - 17

@@ -76,7 +76,8 @@ FLOOR_NAME: Final = "floor"
 NEWEST_TIME_NAME: Final = "newest-time"
 FLEET_FLOOR_NAME: Final = "fleet-floor"
 
-_CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+"""Clocks that are set by the network step back a little now and then."""
 _TIME_STEP: Final = timedelta(hours=1)
 
 _MAGIC: Final = b"FAMGAL\x00\x02"
@@ -162,7 +163,7 @@ class GalleryStore:
             StorageError: the time cannot be written.
         """
         newest = self._newest_time() or now - _TIME_STEP
-        if now < newest - _CLOCK_TOLERANCE:
+        if now < newest - CLOCK_TOLERANCE:
             raise GalleryError(
                 f"the clock says {now:%Y-%m-%d %H:%M} UTC, and this device has already seen "
                 f"{newest:%Y-%m-%d %H:%M}; set the clock, by which consents are judged"

@@ -122,17 +122,21 @@ def _replays(
 
 
 def _print_bench(report: BenchReport) -> None:
-    table = _table("stage", "p50 ms", "p95 ms", "ratio")
+    table = _table("stage", "p50 ms", "p95 ms", "CPU ms", "ratio")
     for figure in report.stages:
         table.add_row(
-            figure.stage, f"{figure.p50_ms:.2f}", f"{figure.p95_ms:.2f}", f"{figure.ratio:.2f}"
+            figure.stage,
+            *(f"{ms:.2f}" for ms in (figure.p50_ms, figure.p95_ms, figure.cpu_ms)),
+            f"{figure.ratio:.2f}",
         )
     out.print(table)
     if report.replays:
-        table = _table("ms a frame", "first", "p50", "p95", "CPU", "dropped")
+        table = _table("ms a frame", "first", "its CPU", "p50", "p95", "CPU", "dropped")
         for replay in report.replays:
-            times = (replay.cold_ms, replay.p50_ms, replay.p95_ms, replay.cpu_ms)
-            table.add_row(replay.name, *(f"{ms:.2f}" for ms in times), f"{replay.dropped}")
+            first = (replay.cold_ms, replay.cold_cpu_ms)
+            later = (replay.p50_ms, replay.p95_ms, replay.cpu_ms)
+            figures = (f"{ms:.2f}" for ms in (*first, *later))
+            table.add_row(replay.name, *figures, f"{replay.dropped}")
         out.print(table)
     out.print(
         f"networks loaded in {report.load_ms:.0f} ms; {report.rss_mb:.0f} MB resident without a "

@@ -97,7 +97,7 @@ def detection_command(
     json_out: JsonOut,
     report: Report = None,
 ) -> None:
-    """Which faces does a device's first frame find, by their width?"""
+    """Which faces of a still picture are found, by their width?"""
     result = detection.run(_reader("int8"), scenes=scenes_folder, truth=truth, json_out=json_out)
     _tell(result, report, None)
 

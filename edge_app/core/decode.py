@@ -97,7 +97,7 @@ def _resized(part: ImageBgr, width: int, height: int, scale: float) -> ImageBgr:
     """The part, scaled; where that makes it smaller, each pixel is the mean of sixteen.
 
     Averaging every pixel of a frame takes ten times as long and finds no face more; sampling
-    just four is faster still and loses one of a hundred (docs/adr/0015).
+    just four is faster still and loses one of a hundred (docs/adr/0016).
     """
     if scale >= 1:
         return np.asarray(cv2.resize(part, (width, height)), np.uint8)

@@ -51,6 +51,7 @@ class Phrases:
     nobody: str
     camera_lost: str
     gallery_too_old: str
+    clock_wrong: str
 
 
 _LANGUAGES: Final = {
@@ -66,6 +67,7 @@ _LANGUAGES: Final = {
         nobody="nobody recognised",
         camera_lost="camera lost",
         gallery_too_old="gallery old, go online",
+        clock_wrong="clock went back",
     ),
     "de": Phrases(
         directions={
@@ -79,6 +81,7 @@ _LANGUAGES: Final = {
         nobody="niemand erkannt",
         camera_lost="Kamera fehlt",
         gallery_too_old="veraltet, online gehen",
+        clock_wrong="Uhr ging zurück",
     ),
     "fr": Phrases(
         directions={
@@ -92,6 +95,7 @@ _LANGUAGES: Final = {
         nobody="personne n'est reconnu",
         camera_lost="caméra perdue",
         gallery_too_old="périmé, se connecter",
+        clock_wrong="horloge reculée",
     ),
 }
 

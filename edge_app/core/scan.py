@@ -2,7 +2,7 @@
 
 A still picture is searched whole, with the finest tiles. A running camera shows the same place
 again in a thirtieth of a second: its frames are searched a region at a time, first those that
-look different from when they were last searched (docs/adr/0015-scan.md).
+look different from when they were last searched (docs/adr/0016-scan.md).
 """
 
 from __future__ import annotations

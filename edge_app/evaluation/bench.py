@@ -3,8 +3,9 @@
 The networks take the same time whatever is in the picture, so the stages are timed on
 generated input and need no face. What a frame costs as a whole is in `bench_replay.py`.
 
-A shared machine is fast at one moment and slow at the next. So each time is also given as a
-ratio to that of one fixed calculation, run just before and after: ratios can be compared.
+A shared machine is fast at one moment and slow at the next. So each processor time is also
+given as a ratio to that of one fixed calculation, run just before and after: ratios can be
+compared.
 """
 
 from __future__ import annotations
@@ -42,11 +43,15 @@ _REFERENCE_CALLS: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class StageFigure:
-    """Milliseconds per call. ratio: p50 over the reference calculation's."""
+    """Milliseconds per call.
+
+    cpu_ms: processor time, the median. ratio: over the reference calculation's.
+    """
 
     stage: str
     p50_ms: float
     p95_ms: float
+    cpu_ms: float
     ratio: float
     calls: int
 
@@ -69,10 +74,10 @@ class ReplayFigure:
 
     name:            in words; how many faces, and whether the camera swayed.
     cold_ms:         the very first frame; median over several beginnings.
-    cold_invokes_ms: of that, the networks.
+    cold_cpu_ms:     its processor time; cold_ratio: over the reference's.
+    cold_invokes_ms: of that processor time, the networks.
     p50_ms, p95_ms:  one frame, once everybody in view is settled.
-    cpu_ms:          processor time of one frame, the mean; cpu_ratio: over the reference's time.
-    cold_ratio:      of cold_ms.
+    cpu_ms:          processor time of one frame, the mean; cpu_ratio: over the reference's.
     dropped:         frames of which a newer one arrived before their turn came.
     embedded:        faces that were embedded in all, the cold ones included.
     stages:          p50 of each of the pipeline's own stages, in the frames it ran in.
@@ -82,6 +87,7 @@ class ReplayFigure:
     faces: int
     frames: int
     cold_ms: float
+    cold_cpu_ms: float
     cold_invokes_ms: float
     cold_ratio: float
     p50_ms: float
@@ -156,9 +162,9 @@ def run_stages(
 
 
 def reference_ms() -> float:
-    """How long the fixed calculation takes now, in milliseconds: a product of two matrices."""
+    """Processor time, in milliseconds, of the fixed calculation now: a product of two matrices."""
     matrix = np.full((_REFERENCE_SIDE, _REFERENCE_SIDE), 0.5, np.float32)
-    return float(np.median([_elapsed_ms(lambda: matrix @ matrix) for _ in range(_REFERENCE_CALLS)]))
+    return float(np.median([_timed(lambda: matrix @ matrix)[1] for _ in range(_REFERENCE_CALLS)]))
 
 
 def changes(report: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -247,16 +253,25 @@ def _time(
     for _ in range(max(2, calls // 10)):
         call()
     before_ms = reference_ms()
-    times_ms = [_elapsed_ms(call) for _ in range(calls)]
+    times_ms, cpu_times_ms = zip(*(_timed(call) for _ in range(calls)), strict=True)
     beside_ms = (before_ms + reference_ms()) / 2
-    p50 = percentile(times_ms, 50)
-    return StageFigure(name, p50, percentile(times_ms, 95), round(p50 / beside_ms, 4), calls)
+    cpu_ms = percentile(cpu_times_ms, 50)
+    return StageFigure(
+        name,
+        percentile(times_ms, 50),
+        percentile(times_ms, 95),
+        cpu_ms,
+        round(cpu_ms / beside_ms, 4),
+        calls,
+    )
 
 
-def _elapsed_ms(call: Callable[[], object]) -> float:
-    start_ns = time.perf_counter_ns()
+def _timed(call: Callable[[], object]) -> tuple[float, float]:
+    """(time passed, processor time) of a call, in milliseconds."""
+    start_ns, cpu_start_ns = time.perf_counter_ns(), time.process_time_ns()
     call()
-    return (time.perf_counter_ns() - start_ns) / 1e6
+    cpu_ns = time.process_time_ns() - cpu_start_ns
+    return (time.perf_counter_ns() - start_ns) / 1e6, cpu_ns / 1e6
 
 
 def _cpu_name() -> str:

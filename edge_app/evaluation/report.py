@@ -346,8 +346,8 @@ def _detection_page(result: DetectionResult) -> Page:
     scenes = [(name, f"{missed}", f"{false}") for name, missed, false in result.worst[:_WORST]]
     return Page(
         title="Detection",
-        about=f"{result.frames} composed scenes with {result.faces} faces, searched as a device "
-        "searches its first frame. A face's width is that of its mesh, ear to ear.",
+        about=f"{result.frames} composed scenes with {result.faces} faces, searched as a still "
+        "picture is. A face's width is that of its mesh, ear to ear.",
         figures=_detection_figures(result),
         plots=(
             plot(
