@@ -14,16 +14,14 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
 
 from edge_app.config import Config
-from edge_app.core.scan import Scanner
 
 MODELS: Final = Path(__file__).resolve().parents[2] / "models"
 FRAME_PX: Final = (1080, 1920, 3)
@@ -137,7 +135,7 @@ def stages() -> dict[str, list[tuple[str, Work]]]:
     config = Config()
     match = Work(0, ENROLLED * AXES, ENROLLED * (AXES + 4))
     return {
-        "tile": network(config.scan.tile_detector),
+        "tile": network(config.scan.scan_detector),
         "follow": network(config.scan.follow_detector),
         "mesh": network("facemesh"),
         "embed": network("mobilefacenet_int8"),
@@ -146,23 +144,42 @@ def stages() -> dict[str, list[tuple[str, Work]]]:
     }
 
 
-def situations() -> dict[str, Counter[str]]:
-    """How often each stage runs in one frame."""
+def situations() -> dict[str, Mapping[str, float]]:
+    """How often each stage runs in one frame (docs/adr/0016-scan.md)."""
     config = Config()
-    tiles = len(Scanner(config.scan).regions(np.zeros(FRAME_PX, np.uint8), ()))
-    looks_per_frame = 1 / max(1, round(FPS * config.look.look_interval_s))
-    found = {}
+    scan, look = config.scan, config.look
+    still = 1 / scan.still_frames
+    found: dict[str, Mapping[str, float]] = {
+        "nobody, still camera": {"frame": 1.0, "tile": still},
+        "nobody, swaying camera": {"frame": 1.0, "tile": float(scan.tiles_per_frame)},
+    }
     for faces in (1, 16):
-        look = Counter({"mesh": faces, "embed": faces, "match": faces})
-        found[f"first frame, {faces} face{'s' * (faces > 1)}"] = (
-            Counter({"frame": 1, "tile": tiles}) + look
-        )
-        per_frame = {stage: count * looks_per_frame for stage, count in look.items()}
-        found[f"deciding, {faces} face{'s' * (faces > 1)}"] = Counter(
-            {"frame": 1, "tile": config.scan.tiles_per_frame, "follow": faces, **per_frame}
-        )
-    nobody = Counter({"frame": 1, "tile": config.scan.tiles_per_frame})
-    return {"nobody in view": nobody, **found}
+        who = f"{faces} face{'s' * (faces > 1)}"
+        at_once = float(min(faces, look.looks_per_frame))
+        deciding = min(at_once, faces * 2 / (FPS * look.look_interval_s))
+        settled = min(at_once, faces / (FPS * look.look_interval_s))
+        found[f"first frame, {who}"] = {
+            "frame": 1.0,
+            "tile": 1.0,
+            "mesh": at_once,
+            "embed": at_once,
+            "match": at_once,
+        }
+        found[f"deciding, {who}"] = {
+            "frame": 1.0,
+            "tile": still,
+            "follow": float(faces),
+            "mesh": deciding,
+            "embed": deciding,
+            "match": deciding,
+        }
+        found[f"settled, {who}"] = {
+            "frame": 1.0,
+            "tile": still,
+            "follow": faces / 3,
+            "mesh": settled,
+        }
+    return found
 
 
 def roofline(board: Board, operators: list[tuple[str, Work]]) -> tuple[float, float]:
@@ -187,9 +204,10 @@ STAGES: Final = """
 """
 
 OCCASIONS: Final = """
-The first frame searches {tiles} regions at once; after it, {tiles_per_frame} a frame. While a
-name is being decided each face is looked at {looks:.0f} times a second; after that only `tile` and
-`follow` are left. A camera gives 30 frames a second: what is above that is idle time.
+The first frame is searched as a whole; a still camera's later ones in a tile now and then, a
+swaying one's in two. A new face is followed in every frame and looked at closely twice as often
+as a settled one, of which a third is followed in a frame. A camera gives 30 frames a second: what
+is above that is idle time.
 """
 
 LEFT_OUT: Final = """
@@ -201,7 +219,6 @@ depthwise kernels, other programs, heat and throttling (slower); the camera's ow
 
 def page() -> str:
     work, occasions = stages(), situations()
-    deciding = occasions["deciding, 1 face"]
     boards = [board.name for board in BOARDS]
     counted = [(stage, *_counted(operators)) for stage, operators in work.items()]
     least = [
@@ -223,11 +240,7 @@ def page() -> str:
             _table(("stage", *boards), least),
             f"\n## Frames a second at {REACHED:.0%} of the roofline, an assumption (their bound)\n",
             _table(("in one frame", *boards), rates),
-            OCCASIONS.format(
-                tiles=occasions["first frame, 1 face"]["tile"],
-                tiles_per_frame=deciding["tile"],
-                looks=FPS * deciding["embed"],
-            ),
+            OCCASIONS,
             "\n## Data sheets\n",
             *(f"- {board.name}: {board.source}. {_peaks(board)}\n" for board in BOARDS),
             LEFT_OUT,
@@ -266,7 +279,9 @@ def _peaks(board: Board) -> str:
     )
 
 
-def _rate(board: Board, work: dict[str, list[tuple[str, Work]]], counts: Counter[str]) -> str:
+def _rate(
+    board: Board, work: dict[str, list[tuple[str, Work]]], counts: Mapping[str, float]
+) -> str:
     seconds = {stage: n * roofline(board, work[stage])[0] for stage, n in counts.items()}
     bound, most = max(seconds.items(), key=lambda item: item[1])
     memory = roofline(board, work[bound])[1]
