@@ -30,7 +30,7 @@ QUANTITIES: Final = (
     Quantity("scores", 0.005),
     Quantity("mesh_px", 0.5),
     Quantity("presence", 0.005),
-    Quantity("embedding", 0.01),
+    Quantity("embedding", 0.02),
 )
 MIN_COSINE: Final = 0.999
 
@@ -38,6 +38,8 @@ MIN_COSINE: Final = 0.999
 def main() -> int:
     here, there = (json.loads(Path(name).read_text("utf-8")) for name in sys.argv[1:3])
     failures: list[str] = []
+    if here["rows"] != there["rows"]:
+        failures.append("the index finds other rows")
     for name, ours in here["pictures"].items():
         theirs = there["pictures"][name]
         if len(ours["boxes_px"]) != len(theirs["boxes_px"]):

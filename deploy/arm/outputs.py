@@ -3,7 +3,8 @@
     python deploy/arm/outputs.py OUT.json
 
 Every picture is searched by both detectors, and two are held before the camera for five frames with
-one person enrolled. Tiles are as large as they may be, because emulated ones take seconds each.
+one person enrolled. A drawn gallery is searched in int8. Tiles are as large as they may be, because
+emulated ones take seconds each.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_app.adapters.int8_index import Int8Index
 from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.app import load_models, make_rules
 from edge_app.config import make_config
@@ -24,7 +26,7 @@ from edge_app.core.gallery import Gallery
 from edge_app.core.scan import Region
 from edge_app.pipeline import Pipeline, State
 from edge_app.records import Box, Detection, Frame, FrameOrigin, ImageBgr
-from tests.people import NOW, enrolment, gallery_of
+from tests.people import NOW, enrolment, faces, gallery_of
 from tests.support import MEDIA, picture
 
 ENROLLED = "enrolled-1.jpg"
@@ -42,7 +44,8 @@ def main() -> None:
     gallery = gallery_of([enrolment(1, [template], demo=True)])
     for name in SHOWN:
         result[name]["decided"] = decided(pipeline, pictures[name], gallery)
-    outputs = {"machine": platform.machine(), "pictures": result}
+    rows, _ = Int8Index(faces(2000)).search(faces(1, seed=1)[0], 20)
+    outputs = {"machine": platform.machine(), "pictures": result, "rows": rows.tolist()}
     Path(sys.argv[1]).write_text(json.dumps(outputs), "utf-8")
 
 

@@ -70,7 +70,7 @@ def test_a_short_soak_leaks_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_arm_smoke_tells_what_differs(tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    here = {"machine": "x86_64", "pictures": {"a.jpg": PICTURE}}
+    here = {"machine": "x86_64", "rows": [3, 1], "pictures": {"a.jpg": PICTURE}}
     there = deepcopy(here)
     there["pictures"] = {"a.jpg": PICTURE | change}
     for name, content in (("here", here), ("there", there)):
@@ -78,3 +78,11 @@ def test_arm_smoke_tells_what_differs(tmp_path: Path, change: dict[str, Any], sa
     done = run("arm/compare.py", tmp_path / "here", tmp_path / "there")
     assert done.returncode == (1 if said else 0)
     assert said in done.stderr
+
+
+def test_arm_smoke_tells_that_the_index_differs(tmp_path: Path) -> None:
+    for name, rows in (("here", [3, 1]), ("there", [1, 3])):
+        content = {"machine": name, "rows": rows, "pictures": {}}
+        (tmp_path / name).write_text(json.dumps(content), "utf-8")
+    done = run("arm/compare.py", tmp_path / "here", tmp_path / "there")
+    assert (done.returncode, "other rows" in done.stderr) == (1, True)
