@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,8 +19,8 @@ from edge_app.adapters.durable import exclusive, write_durably
 from edge_app.adapters.gallery_store import FleetState, GalleryStore
 from edge_app.adapters.keys import device_key, device_signing_key, trust_stations
 from edge_app.adapters.relay import Operator, tell_operator
-from edge_app.adapters.shards import open_people
 from edge_app.adapters.tuf_fetch import GalleryServer
+from edge_app.adapters.verifying import Checked, Job, Verifiers
 from edge_app.app import Home, embedder_sha256
 from edge_app.config import Config
 from edge_app.core.calibrate import require_holds, require_meets
@@ -49,7 +48,6 @@ from edge_app.core.manifest import (
     require_newer,
 )
 from edge_app.core.revocation import normalise_code
-from edge_app.core.roster import register
 from edge_app.errors import EdgeAppError, GalleryError, KeyFileError, StorageError
 from edge_app.ports import Clock
 from edge_app.records import ClockState
@@ -229,34 +227,30 @@ def _blocks(
     Signatures are checked beside the network, on every core: that is most of the work.
     """
     held = store.held()
+    missing = [shard for shard in manifest.shards if shard.sha256 not in held]
+    found = {shard.number: held[shard.sha256] for shard in manifest.shards if shard.sha256 in held}
+    waiting: deque[tuple[ShardRef, Future[Checked]]] = deque()
 
-    def stage(data: bytes, shard: ShardRef, key: bytes) -> BlockRef:
-        shown, matrix = open_people(data, fleet=manifest.fleet, number=shard.number, key=key)
-        people = register(shown.people, manifest.trusted_stations, shown.messages)
-        return store.stage(shard.sha256, people, matrix, shown.text)
+    def take_in() -> None:
+        shard, checked = waiting.popleft()
+        done = checked.result()
+        found[shard.number] = store.stage(shard.sha256, done.people, done.matrix, done.text)
+        progress("Fetching shards", len(found), len(manifest.shards))
 
-    found: dict[int, BlockRef] = {}
-    waiting: deque[tuple[int, Future[BlockRef]]] = deque()
-    with ThreadPoolExecutor(os.cpu_count() or 1, "verify") as pool:
-        for shard in manifest.shards:
-            block = held.get(shard.sha256)
-            if block is not None:
-                found[shard.number] = block
-                continue
+    with Verifiers(len(missing)) as verifiers:
+        for shard in missing:
             key = keys.get(shard.number)
             if key is None:
                 raise GalleryError(
                     f"the gallery's keyring lacks shard {shard.number}; fetch it again"
                 )
             data = server.read(shard.name, most_bytes=MAX_SHARD_BYTES)
-            waiting.append((shard.number, pool.submit(stage, data, shard, key)))
+            job = Job(data, manifest.fleet, shard.number, key, manifest.trusted_stations)
+            waiting.append((shard, verifiers.check(job)))
             if len(waiting) > _SHARDS_AT_ONCE:
-                number, done = waiting.popleft()
-                found[number] = done.result()
-            progress("Fetching shards", len(found), len(manifest.shards))
-        for number, done in waiting:
-            found[number] = done.result()
-            progress("Fetching shards", len(found), len(manifest.shards))
+                take_in()
+        while waiting:
+            take_in()
     if sum(block.people for block in found.values()) != manifest.people:
         raise GalleryError("people of the gallery are missing; fetch it again")
     return [found[shard.number] for shard in manifest.shards]
