@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -229,12 +230,14 @@ def _blocks(
     held = store.held()
     missing = [shard for shard in manifest.shards if shard.sha256 not in held]
     found = {shard.number: held[shard.sha256] for shard in manifest.shards if shard.sha256 in held}
-    waiting: deque[tuple[ShardRef, Future[Checked]]] = deque()
+    waiting: deque[tuple[int, Future[BlockRef]]] = deque()
+
+    def stage(shard: ShardRef, checked: Checked) -> BlockRef:
+        return store.stage(shard.sha256, checked.people, checked.matrix, checked.text)
 
     def take_in() -> None:
-        shard, checked = waiting.popleft()
-        done = checked.result()
-        found[shard.number] = store.stage(shard.sha256, done.people, done.matrix, done.text)
+        number, staged = waiting.popleft()
+        found[number] = staged.result()
         progress("Fetching shards", len(found), len(manifest.shards))
 
     with Verifiers(len(missing)) as verifiers:
@@ -246,7 +249,7 @@ def _blocks(
                 )
             data = server.read(shard.name, most_bytes=MAX_SHARD_BYTES)
             job = Job(data, manifest.fleet, shard.number, key, manifest.trusted_stations)
-            waiting.append((shard, verifiers.check(job)))
+            waiting.append((shard.number, verifiers.check(job, partial(stage, shard))))
             if len(waiting) > _SHARDS_AT_ONCE:
                 take_in()
         while waiting:

@@ -1,6 +1,6 @@
 """Checks a fleet's shards in processes of their own.
 
-A signature takes 0.1 ms to check, and 50,000 of them are most of an installation. Threads do not
+A consent takes 0.1 ms to check, and 50,000 of them are most of an installation. Threads do not
 share that work: what is around the check holds the interpreter's lock. A process is worth its
 start from some dozens of shards on.
 
@@ -13,18 +13,20 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from edge_app.adapters.shards import open_people
 from edge_app.core.roster import Register, register
 from edge_app.errors import EdgeAppError, GalleryError
 from edge_app.records import Float32Array
+
+T = TypeVar("T")
 
 WORTH_PROCESSES: Final = 64
 """Shards from which on processes are started: they take half a second to come up."""
@@ -81,9 +83,10 @@ class Verifiers:
         self._pool.shutdown(cancel_futures=True)
         self._started.close()
 
-    def check(self, job: Job) -> Future[Checked]:
-        """See `check`."""
-        return self._pool.submit(self._ask if self._processes else check, job)
+    def check(self, job: Job, then: Callable[[Checked], T]) -> Future[T]:
+        """What `then` makes of a checked shard, beside the others; see `check`."""
+        ask = self._ask if self._processes else check
+        return self._pool.submit(lambda: then(ask(job)))
 
     def _ask(self, job: Job) -> Checked:
         connection: Connection | None = getattr(self._own, "connection", None)

@@ -19,8 +19,9 @@ from enum import StrEnum
 from typing import Final
 
 import numpy as np
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.bindings import crypto_sign_open
+from nacl.exceptions import BadSignatureError
 
 from edge_app.core.canonical import from_json, to_json
 from edge_app.errors import ConsentError
@@ -40,6 +41,7 @@ SCHEMA_VERSION: Final = "ISO/IEC TS 27560:2023 familiar/1"
 """Part of the signed bytes, so that no other document of a station reads as a consent record."""
 
 MAX_DURATION_S: Final = 100 * 366 * 86_400
+_SIGNATURE_BYTES: Final = 64
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -142,9 +144,13 @@ def _signature_fault(
         message = message or encode(consent.record)
     except ConsentError:
         return ConsentFault.MALFORMED
+    # libsodium takes 0.056 ms where OpenSSL takes 0.097, and galleries hold 50,000. It reads
+    # signature and message as one: another length would shift the border between them.
+    if len(consent.signature) != _SIGNATURE_BYTES:
+        return ConsentFault.NOT_SIGNED
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(consent.signature, message)
-    except InvalidSignature:
+        crypto_sign_open(consent.signature + message, public_key)
+    except BadSignatureError:
         return ConsentFault.NOT_SIGNED
     return None
 

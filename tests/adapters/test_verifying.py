@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_app.adapters import verifying
-from edge_app.adapters.verifying import WORTH_PROCESSES, Job, Verifiers, check
+from edge_app.adapters.verifying import WORTH_PROCESSES, Checked, Job, Verifiers, check
 from edge_app.core.shard import seal_shard
 from edge_app.errors import GalleryError
 from tests.people import USE, enrolment, faces
@@ -19,6 +19,10 @@ DATA = seal_shard(
     PEOPLE, fleet="harbour", number=3, generation=1, key=KEY, nonces=(b"a" * 12, b"b" * 12)
 )
 JOB = Job(DATA, "harbour", 3, KEY, USE.trusted_stations)
+
+
+def same(checked: Checked) -> Checked:
+    return checked
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
 def test_a_process_answers_what_this_one_would(started: list[subprocess.Popen[bytes]]) -> None:
     expected = check(JOB)
     with Verifiers(WORTH_PROCESSES) as verifiers:
-        answers = [verifiers.check(JOB) for _ in range(20)]
+        answers = [verifiers.check(JOB, same) for _ in range(20)]
         for answer in answers:
             found = answer.result()
             assert list(found.people.roster) == list(expected.people.roster)
@@ -52,7 +56,7 @@ def test_a_process_answers_what_this_one_would(started: list[subprocess.Popen[by
 
 def test_a_few_shards_start_no_process(started: list[subprocess.Popen[bytes]]) -> None:
     with Verifiers(WORTH_PROCESSES - 1) as verifiers:
-        assert len(verifiers.check(JOB).result().people) == 5
+        assert len(verifiers.check(JOB, same).result().people) == 5
     assert started == []
 
 
@@ -63,9 +67,9 @@ def test_a_damaged_shard_is_told_and_the_next_one_checked(
     with Verifiers(shards) as verifiers:
         for damaged in (replace(JOB, data=DATA[:-1]), replace(JOB, key=bytes(32))):
             with pytest.raises(GalleryError, match="fetch it again"):
-                verifiers.check(damaged).result()
-        assert verifiers.check(JOB).result().people.verified
-        unknown = verifiers.check(replace(JOB, stations={})).result()
+                verifiers.check(damaged, same).result()
+        assert verifiers.check(JOB, same).result().people.verified
+        unknown = verifiers.check(replace(JOB, stations={}), same).result()
         assert not unknown.people.verified
 
 
@@ -73,12 +77,12 @@ def test_a_process_that_is_killed_is_an_error_and_no_end(
     started: list[subprocess.Popen[bytes]],
 ) -> None:
     with Verifiers(WORTH_PROCESSES) as verifiers:
-        verifiers.check(JOB).result()
+        verifiers.check(JOB, same).result()
         for process in started:
             process.send_signal(signal.SIGKILL)
             process.wait()
         with pytest.raises(GalleryError, match="sync again"):
-            verifiers.check(JOB).result()
+            verifiers.check(JOB, same).result()
 
 
 def test_nobody_is_left_when_something_else_fails(
@@ -86,7 +90,7 @@ def test_nobody_is_left_when_something_else_fails(
 ) -> None:
     def fail() -> None:
         with Verifiers(WORTH_PROCESSES) as verifiers:
-            verifiers.check(JOB).result()
+            verifiers.check(JOB, same).result()
             raise KeyError
 
     with pytest.raises(KeyError):

@@ -16,6 +16,7 @@ from edge_app.core.consent import (
     check,
     decode,
     encode,
+    lasting_fault,
     sign,
     standing,
     template_id,
@@ -293,3 +294,23 @@ def test_tombstones_name_record_and_code_and_nothing_readable() -> None:
     assert RECORD.revocation_sha256 in ids
     assert not any(RECORD.record_id in digest for digest in ids)
     assert ids.isdisjoint(tombstone_ids(record(2, faces(2))))
+
+
+def test_a_byte_that_moves_between_signature_and_record_is_a_forgery() -> None:
+    """Both together are the bytes that were signed; the border between them is not where it was."""
+    embeddings = faces(1)
+    person = enrolment(1, embeddings)
+    signed, message = person.consent, encode(person.consent.record)
+    for cut in (1, 63, 64):
+        moved = replace(signed, signature=signed.signature[:-cut])
+        shifted = lasting_fault(
+            replace(person, consent=moved),
+            USE.trusted_stations,
+            message=signed.signature[-cut:] + message,
+        )
+        assert shifted is ConsentFault.NOT_SIGNED
+    longer = replace(signed, signature=signed.signature + message[:1])
+    assert (
+        lasting_fault(replace(person, consent=longer), USE.trusted_stations, message=message[1:])
+        is ConsentFault.NOT_SIGNED
+    )
