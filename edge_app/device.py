@@ -15,14 +15,20 @@ from datetime import datetime, timedelta
 from itertools import count
 from types import FrameType
 
-from edge_app.adapters.board import read_pressure
+from edge_app import __version__
+from edge_app.adapters.board import (
+    read_memory_mb,
+    read_pressure,
+    read_temperature_c,
+    read_throttled,
+)
 from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.events import new_alert_id
 from edge_app.adapters.gallery_store import CLOCK_TOLERANCE, FleetState
 from edge_app.adapters.keys import outbox_key, site_key, stations_state, store_key, subject_ref
 from edge_app.adapters.mailbox import CameraThread, Mailbox
 from edge_app.adapters.mqtt import Commands, MqttPublisher, Topics
-from edge_app.adapters.mqtt.states import gallery_state
+from edge_app.adapters.mqtt.states import gallery_state, health_state
 from edge_app.adapters.outbox import Outbox
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.sinks import OutboxSink, TeeSink
@@ -31,6 +37,7 @@ from edge_app.app import Home, boot_id, load_models, make_publisher, make_rules,
 from edge_app.config import Config
 from edge_app.core.gallery import Gallery
 from edge_app.core.governor import Governor
+from edge_app.core.health import Condition, Health, HealthPeriod
 from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, phrases, spoken_text
 from edge_app.errors import DeliveryError
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
@@ -190,6 +197,7 @@ class Device:
         self._camera = CameraThread(source=source, mailbox=self._mailbox, stop_event=stop)
         # A replay that loses no frame takes the time it takes.
         self._governor = None if lossless else Governor()
+        self._health = HealthPeriod(config.mqtt.health_interval_s)
         self._frames = 0
         self._alert_times_s: list[float] = []
         self._last_view = HudView((), "")
@@ -224,7 +232,7 @@ class Device:
                 stack.callback(commands.close)
                 url = self._outputs.broker_url
                 publisher = make_publisher(self._config, url, outbox, self._topics, commands.take)
-                publisher.set_state(self._topics.gallery, self._gallery_state())
+                self._tell_states(publisher, outbox)
                 publisher.start()
             sink = TeeSink((OutboxSink(outbox, topic=self._topics.match), *self._outputs.sinks))
             stack.callback(self._outputs.display.close)
@@ -233,7 +241,7 @@ class Device:
             try:
                 self._camera.start()
                 self._manager.ready()
-                self._loop(sink, publisher)
+                self._loop(sink, publisher, outbox)
             finally:
                 self._manager.stopping()
                 self._camera.stop(timeout_s=5.0)
@@ -251,7 +259,7 @@ class Device:
             monotonic_s=self._clock.monotonic_s,
         )
 
-    def _loop(self, sink: AlertSink, publisher: MqttPublisher | None) -> None:
+    def _loop(self, sink: AlertSink, publisher: MqttPublisher | None, outbox: Outbox) -> None:
         checked_s = self._clock.monotonic_s()
         while not self._stop.is_set() and not self._mailbox.ended:
             frame = self._mailbox.get(timeout_s=0.2)
@@ -260,7 +268,7 @@ class Device:
                 self._follow_store()
                 self._follow_lease()
                 if publisher is not None:
-                    publisher.set_state(self._topics.gallery, self._gallery_state())
+                    self._tell_states(publisher, outbox)
                 if self._governor is not None:
                     self._governor.feel(read_pressure())
                 if publisher is not None and publisher.failed:
@@ -291,6 +299,7 @@ class Device:
             self._state.effort = effort
 
     def _step(self, frame: Frame, sink: AlertSink) -> None:
+        begun_s = self._clock.monotonic_s()
         asked_s, self._asked_s = self._asked_s, None
         if asked_s is not None and self._clock.monotonic_s() - asked_s < self._rules.asked_s:
             self._state.ask(frame.time_s, self._rules)
@@ -313,6 +322,7 @@ class Device:
         self._stopwatch.lap("present")
         self._stopwatch.end_frame()
         self._frames += 1
+        self._health.worked(self._clock.monotonic_s() - begun_s)
 
     def _view(
         self,
@@ -399,6 +409,37 @@ class Device:
     def _lease_holds(self, now: datetime) -> bool:
         """Whether this device heard of its fleet lately enough; always, if it has none."""
         return self._fleet is None if self._lease is None else now < self._lease
+
+    def _tell_states(self, publisher: MqttPublisher, outbox: Outbox) -> None:
+        publisher.set_state(self._topics.gallery, self._gallery_state())
+        condition, now_s = self._condition(), self._clock.monotonic_s()
+        if self._health.due(condition, now_s):
+            publisher.set_state(self._topics.health, self._health_state(condition, now_s, outbox))
+
+    def _condition(self) -> Condition:
+        if self._camera_lost():
+            return Condition.CAMERA_LOST
+        holds = self._lease_holds(self._clock.now())
+        return Condition.RUNNING if holds else Condition.GALLERY_TOO_OLD
+
+    def _health_state(self, condition: Condition, now_s: float, outbox: Outbox) -> bytes:
+        counts = outbox.counts()
+        return health_state(
+            Health(
+                condition=condition,
+                pace=self._health.close(condition, now_s),
+                dropped_frames=self._mailbox.dropped,
+                effort=self._state.effort,
+                pending_alerts=counts.pending,
+                expired_alerts=counts.expired,
+                forced_out_alerts=counts.forced_out,
+                clock_state=self._clock.state(),
+                temperature_c=read_temperature_c(),
+                throttled=read_throttled(),
+                memory_mb=read_memory_mb(),
+                version=__version__,
+            )
+        )
 
     def _gallery_state(self) -> bytes:
         return gallery_state(

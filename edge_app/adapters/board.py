@@ -1,7 +1,8 @@
-"""What the kernel says of a board's heat and battery."""
+"""What the kernel says of a board's heat and battery, and of this program's memory."""
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Final
 
@@ -14,21 +15,46 @@ _PI_NOW: Final = 0b1111
 
 _LOW_PERCENT: Final = 15
 
+_PROCESSOR_ZONES: Final = ("cpu", "soc", "x86_pkg")
+"""In the names of the thermal zones that measure a processor."""
+
 
 def read_pressure(sys: Path = Path("/sys")) -> Pressure:
     """Heat and battery now. What the board does not say, or not in numbers, is no pressure."""
-    return Pressure(throttled=_throttled(sys), battery_low=_battery_low(sys))
+    return Pressure(throttled=read_throttled(sys) or False, battery_low=_battery_low(sys))
 
 
-def _throttled(sys: Path) -> bool:
+def read_throttled(sys: Path = Path("/sys")) -> bool | None:
+    """Whether the board slowed its processor; None if nothing tells."""
     firmware = _number(sys / _PI_THROTTLED, base=16)
-    if firmware is not None and firmware & _PI_NOW:
-        return True
-    cooling = (sys / "class" / "thermal").glob("cooling_device*")
-    return any(
-        "cpu" in _text(device / "type").lower() and (_number(device / "cur_state") or 0) > 0
-        for device in cooling
-    )
+    cooling = [
+        state
+        for device in (sys / "class" / "thermal").glob("cooling_device*")
+        if "cpu" in _text(device / "type").lower()
+        and (state := _number(device / "cur_state")) is not None
+    ]
+    if firmware is None and not cooling:
+        return None
+    return bool((firmware or 0) & _PI_NOW) or any(state > 0 for state in cooling)
+
+
+def read_temperature_c(sys: Path = Path("/sys")) -> float | None:
+    """Of the processor, at its hottest zone; None if nothing tells."""
+    thousandths = [
+        value
+        for zone in (sys / "class" / "thermal").glob("thermal_zone*")
+        if any(name in _text(zone / "type").lower() for name in _PROCESSOR_ZONES)
+        and (value := _number(zone / "temp")) is not None
+    ]
+    return round(max(thousandths) / 1000, 1) if thousandths else None
+
+
+def read_memory_mb(proc: Path = Path("/proc")) -> float | None:
+    """What this program holds of the memory (resident set, 10^6 bytes); None if nothing tells."""
+    fields = _text(proc / "self" / "statm").split()
+    if len(fields) < 2 or not fields[1].isdecimal():
+        return None
+    return round(int(fields[1]) * resource.getpagesize() / 1e6, 1)
 
 
 def _battery_low(sys: Path) -> bool:

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.adapters.board import read_pressure
+from edge_app.adapters.board import (
+    read_memory_mb,
+    read_pressure,
+    read_temperature_c,
+    read_throttled,
+)
 from edge_app.core.governor import Pressure
 
 
@@ -16,6 +21,9 @@ def write(folder: Path, **files: str) -> None:
 
 def test_a_board_that_says_nothing(tmp_path: Path) -> None:
     assert read_pressure(tmp_path) == Pressure()
+    assert read_throttled(tmp_path) is None
+    assert read_temperature_c(tmp_path) is None
+    assert read_memory_mb(tmp_path) is None
     assert isinstance(read_pressure(), Pressure)
 
 
@@ -60,3 +68,35 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "type").write_bytes(b"\xff\xfe")
     assert read_pressure(tmp_path) == Pressure()
+
+
+def test_a_board_that_tells_it_is_not_throttled(tmp_path: Path) -> None:
+    write(tmp_path / "class/thermal/cooling_device0", type="pwm-fan", cur_state="1")
+    assert read_throttled(tmp_path) is None
+    write(tmp_path / "class/thermal/cooling_device1", type="cpufreq-cpu0", cur_state="0")
+    assert read_throttled(tmp_path) is False
+
+
+def test_the_temperature_is_of_the_hottest_part_of_the_processor(tmp_path: Path) -> None:
+    zones = tmp_path / "class/thermal"
+    write(zones / "thermal_zone0", type="battery", temp="99000")
+    assert read_temperature_c(tmp_path) is None
+    write(zones / "thermal_zone1", type="cpu-thermal", temp="61349")
+    write(zones / "thermal_zone2", type="soc-thermal", temp="-2000")
+    write(zones / "thermal_zone3", type="x86_pkg_temp", temp="hot")
+    assert read_temperature_c(tmp_path) == 61.3
+
+
+@pytest.mark.parametrize("text", ["", "12", "a b c", "1 -2 3", "1 2.5"])
+def test_memory_that_is_not_told(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "self", statm=text)
+    assert read_memory_mb(tmp_path) is None
+
+
+def test_the_memory_of_this_program() -> None:
+    before = read_memory_mb()
+    held = bytearray(b"x" * 50_000_000)
+    after = read_memory_mb()
+    assert before is not None
+    assert after is not None
+    assert len(held) * 0.9e-6 < after - before < len(held) * 1.5e-6

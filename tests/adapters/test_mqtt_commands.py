@@ -25,12 +25,14 @@ from edge_app.adapters.mqtt import (
     tell_all,
 )
 from edge_app.adapters.mqtt.commands import BURST
-from edge_app.adapters.mqtt.states import gallery_state
+from edge_app.adapters.mqtt.states import gallery_state, health_state
 from edge_app.adapters.outbox import Outbox
+from edge_app.core.governor import Effort
+from edge_app.core.health import Condition, FramePace, Health
 from edge_app.core.request import RevokeRequest, Status, decode_reply, encode_request
 from edge_app.core.revocation import new_code
 from edge_app.errors import ConfigError, DeliveryError, StorageError
-from edge_app.records import Purpose
+from edge_app.records import ClockState, Purpose
 from tests.adapters.test_mqtt import (
     LINK,
     SETTINGS,
@@ -45,6 +47,7 @@ from tests.adapters.test_mqtt import (
     until,
 )
 from tests.brokers import Mosquitto
+from tests.support import ROOT
 
 CODE = new_code(b"fifteen bytes!!")
 REQUEST = encode_request(RevokeRequest(CODE))
@@ -467,6 +470,33 @@ def test_telling_reports_refusals(tmp_path: Path) -> None:
 
 
 # --- states ---------------------------------------------------------------------------------
+
+
+def test_the_health_state_is_what_its_schema_and_example_say() -> None:
+    payload = health_state(
+        Health(
+            condition=Condition.RUNNING,
+            pace=FramePace(29.8, 24.6),
+            dropped_frames=3,
+            effort=Effort.FULL,
+            pending_alerts=0,
+            expired_alerts=2,
+            forced_out_alerts=0,
+            clock_state=ClockState.SYNCHRONISED,
+            temperature_c=61.3,
+            throttled=False,
+            memory_mb=212.4,
+            version="0.1.0",
+        )
+    )
+    schemas = ROOT / "deploy" / "schemas"
+    assert json.loads(payload) == json.loads(
+        (schemas / "examples" / "health-v1-running.json").read_text()
+    )
+    properties = json.loads((schemas / "health-v1.schema.json").read_text())["properties"]
+    assert properties["state"]["enum"] == [condition.value for condition in Condition]
+    assert properties["effort"]["enum"] == [effort.words for effort in Effort]
+    assert properties["clock_state"]["enum"] == [state.value for state in ClockState]
 
 
 def test_the_gallery_state_tells_nothing_of_anybody() -> None:

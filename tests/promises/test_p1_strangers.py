@@ -237,6 +237,7 @@ def test_strangers_leave_nothing_but_counts(drive: Callable[..., Outcome], cast:
     assert not list(outcome.pictures.glob("*.png"))  # nothing was ever shown
     published = outcome.network.count(b"/event/match")
     assert published == 0
+    assert b"/state/health" in outcome.network  # it was told, and searched for traces too
 
 
 def test_beside_an_enrolled_person_strangers_still_leave_nothing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
+from edge_app.core.health import Health
 from edge_app.records import Purpose
 
 
@@ -29,5 +30,28 @@ def gallery_state(
             "target_fpir": target_fpir,
             "model_id": model_id,
             "purpose": purpose.value,
+        }
+    ).encode()
+
+
+def health_state(health: Health) -> bytes:
+    """How a device is."""
+    return json.dumps(
+        {
+            "state": health.condition.value,
+            "frames_per_s": health.pace.per_s,
+            "frame_p95_ms": health.pace.p95_ms,
+            "dropped_frames": health.dropped_frames,
+            "effort": health.effort.words,
+            "outbox": {
+                "pending": health.pending_alerts,
+                "expired": health.expired_alerts,
+                "forced_out": health.forced_out_alerts,
+            },
+            "clock_state": health.clock_state.value,
+            "temperature_c": health.temperature_c,
+            "throttled": health.throttled,
+            "memory_mb": health.memory_mb,
+            "version": health.version,
         }
     ).encode()

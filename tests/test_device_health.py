@@ -1,0 +1,117 @@
+"""What a running device tells of its health over a real broker."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_app import __version__
+from edge_app.adapters.cameras.reopening import Backoff, ReopeningCamera
+from edge_app.adapters.clock import SystemClock
+from edge_app.adapters.displays import NullDisplay
+from edge_app.adapters.mqtt import Topics
+from edge_app.adapters.speech import NullSpeaker
+from edge_app.app import Home
+from edge_app.config import make_config
+from edge_app.device import Device, Outputs
+from edge_app.errors import CameraError
+from edge_app.ports import FrameSource
+from tests.adapters.test_mqtt import Subscriber, subscribed, until
+from tests.brokers import PASSWORD, Mosquitto
+from tests.deploy.messages import require_described
+from tests.test_device import Camera
+from tests.test_fleet_device import Watching
+
+TOPICS = Topics("home", "glasses")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home", None)
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path / "mosquitto") as broker:
+        yield broker
+
+
+@contextmanager
+def running(
+    home: Home,
+    broker: Mosquitto,
+    source: FrameSource,
+    stop: threading.Event | None = None,
+    **stated: Any,
+) -> Iterator[None]:
+    stop = stop or threading.Event()
+    url = f"mqtt://user:{PASSWORD}@127.0.0.1:{broker.port}"
+    device = Device(
+        make_config(stated), home, source=source, lossless=False,
+        outputs=Outputs(NullDisplay(), NullSpeaker(), (), url), clock=SystemClock(), stop=stop,
+    )  # fmt: skip
+    thread = threading.Thread(target=device.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def told(subscriber: Subscriber) -> list[Any]:
+    return [json.loads(payload) for payload in subscriber.on(TOPICS.health)]
+
+
+def test_it_is_told_in_every_interval_with_the_pace_of_that_interval(
+    home: Home, mosquitto: Mosquitto
+) -> None:
+    mqtt = {"health_interval_s": 1}
+    with subscribed(mosquitto) as subscriber, running(home, mosquitto, Watching(), mqtt=mqtt):
+        until(lambda: len(told(subscriber)) >= 3, "it is told again and again")
+        first, second, *_ = told(subscriber)
+        for message in subscriber.messages:
+            require_described(message)
+    assert (first["frames_per_s"], first["frame_p95_ms"]) == (None, None)
+    assert second["frames_per_s"] > 0
+    assert second["frame_p95_ms"] > 0
+    assert second["state"] == "running"
+    assert second["version"] == __version__
+    assert second["memory_mb"] > 10
+
+
+def test_within_the_interval_it_is_told_once(home: Home, mosquitto: Mosquitto) -> None:
+    with subscribed(mosquitto) as subscriber, running(home, mosquitto, Watching()):
+        until(lambda: told(subscriber), "the first")
+        time.sleep(2.2)  # two looks of the device at itself
+        assert len(told(subscriber)) == 1
+
+
+def test_a_lost_camera_is_told_at_once(home: Home, mosquitto: Mosquitto) -> None:
+    stop = threading.Event()
+    camera = ReopeningCamera(
+        inner=Camera(3, CameraError("unplugged")),
+        backoff=Backoff(first_s=30.0, factor=1.0, longest_s=30.0, jitter=0.0),
+        clock=SystemClock(),
+        stop_event=stop,
+    )
+    with subscribed(mosquitto) as subscriber, running(home, mosquitto, camera, stop):
+        until(lambda: len(told(subscriber)) == 2, "both are told")
+        assert [health["state"] for health in told(subscriber)] == ["running", "camera lost"]
+
+
+def test_a_gallery_that_is_too_old_is_told_from_the_start(home: Home, mosquitto: Mosquitto) -> None:
+    home.membership().join("http://127.0.0.1:1", b"{}")  # out of reach
+    home.membership().extend(datetime.now(UTC) - timedelta(seconds=1))
+    with subscribed(mosquitto) as subscriber, running(home, mosquitto, Watching()):
+        until(lambda: told(subscriber), "the first")
+        assert told(subscriber)[0]["state"] == "gallery too old"
