@@ -167,6 +167,14 @@ class MqttConfig(_Section):
     health_interval_s: float = 60.0
 
 
+class HomeAssistantConfig(_Section):
+    """discovery: at its start the device introduces itself to Home Assistant, over the broker.
+    prefix: of the topics where Home Assistant looks for that."""
+
+    discovery: bool = False
+    prefix: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")] = "homeassistant"
+
+
 class SyncConfig(_Section):
     """deadline_s: for one look at the fleet's gallery, all files together.
     interval_s: between two looks of a running device; it spreads them by up to `jitter` of it.
@@ -224,6 +232,7 @@ class Config(_Section):
     enrolment: EnrolmentConfig = EnrolmentConfig()
     controller: ControllerConfig = ControllerConfig()
     mqtt: MqttConfig = MqttConfig()
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     outbox: OutboxConfig = OutboxConfig()
     sync: SyncConfig = SyncConfig()
     hud: HudConfig = HudConfig()

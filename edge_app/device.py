@@ -25,6 +25,7 @@ from edge_app.adapters.board import (
 from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.events import new_alert_id
 from edge_app.adapters.gallery_store import CLOCK_TOLERANCE, FleetState
+from edge_app.adapters.home_assistant import discovery_payload, discovery_topic
 from edge_app.adapters.keys import outbox_key, site_key, stations_state, store_key, subject_ref
 from edge_app.adapters.mailbox import CameraThread, Mailbox
 from edge_app.adapters.mqtt import Commands, MqttPublisher, Topics
@@ -232,6 +233,7 @@ class Device:
                 stack.callback(commands.close)
                 url = self._outputs.broker_url
                 publisher = make_publisher(self._config, url, outbox, self._topics, commands.take)
+                self._introduce(publisher)
                 self._tell_states(publisher, outbox)
                 publisher.start()
             sink = TeeSink((OutboxSink(outbox, topic=self._topics.match), *self._outputs.sinks))
@@ -409,6 +411,12 @@ class Device:
     def _lease_holds(self, now: datetime) -> bool:
         """Whether this device heard of its fleet lately enough; always, if it has none."""
         return self._fleet is None if self._lease is None else now < self._lease
+
+    def _introduce(self, publisher: MqttPublisher) -> None:
+        settings = self._config.home_assistant
+        if settings.discovery:
+            topic = discovery_topic(self._topics, settings.prefix)
+            publisher.set_state(topic, discovery_payload(self._topics, version=__version__))
 
     def _tell_states(self, publisher: MqttPublisher, outbox: Outbox) -> None:
         publisher.set_state(self._topics.gallery, self._gallery_state())

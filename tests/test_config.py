@@ -87,6 +87,7 @@ def test_one_value_leaves_the_rest_of_its_section() -> None:
         ({"scan": {"tile_detector": "facemesh"}}, "no detector"),
         ({"hud": {"language": "xx"}}, "hud.language"),
         ({"site": "My Home"}, "site"),
+        ({"home_assistant": {"prefix": "a/#"}}, "home_assistant.prefix"),
         ({"quality": {"min_brightness": 200, "max_brightness": 100}}, "min_brightness"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a running device tells of its health over a real broker."""
+"""What a running device tells of its health over a real broker, and Home Assistant of itself."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edge_app import __version__
 from edge_app.adapters.cameras.reopening import Backoff, ReopeningCamera
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.displays import NullDisplay
+from edge_app.adapters.home_assistant import discovery_payload
 from edge_app.adapters.mqtt import Topics
 from edge_app.adapters.speech import NullSpeaker
 from edge_app.app import Home
@@ -115,3 +116,27 @@ def test_a_gallery_that_is_too_old_is_told_from_the_start(home: Home, mosquitto:
     with subscribed(mosquitto) as subscriber, running(home, mosquitto, Watching()):
         until(lambda: told(subscriber), "the first")
         assert told(subscriber)[0]["state"] == "gallery too old"
+
+
+def test_home_assistant_is_told_of_the_device_if_that_is_wanted(
+    home: Home, mosquitto: Mosquitto
+) -> None:
+    wanted = {"discovery": True, "prefix": "ha"}
+    with subscribed(mosquitto) as early:
+        with running(home, mosquitto, Watching(), home_assistant=wanted):
+            until(lambda: told(early), "the device is there")
+        assert len(early.on("ha/device/home/glasses/config")) == 1
+    with subscribed(mosquitto) as late:
+        until(lambda: late.on("ha/device/home/glasses/config"), "it is retained")
+        (payload,) = late.on("ha/device/home/glasses/config")
+        assert payload == discovery_payload(TOPICS, version=__version__)
+
+
+def test_home_assistant_is_told_nothing_unless_that_is_wanted(
+    home: Home, mosquitto: Mosquitto
+) -> None:
+    with subscribed(mosquitto) as subscriber:
+        with running(home, mosquitto, Watching()):
+            until(lambda: told(subscriber), "the device is there")
+        until(lambda: b"offline" in subscriber.on(TOPICS.availability)[-1], "it is gone")
+        assert {m.topic.split("/")[0] for m in subscriber.messages} == {"familiar"}
