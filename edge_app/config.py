@@ -365,7 +365,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "mqtt.session_expiry_s": (0, 604_800),
     "mqtt.will_delay_s": (0, 3600),
     "mqtt.drain_s": (0, 120),
-    "mqtt.health_interval_s": (1, 3600),
+    "mqtt.health_interval_s": (10, 3600),
     "outbox.max_alerts": (10, 1_000_000),
     "sync.deadline_s": (1, 3600),
     "sync.interval_s": (10, 3600),

@@ -24,7 +24,7 @@ from edge_app.app import Home
 from edge_app.config import make_config
 from edge_app.device import Device, Outputs
 from edge_app.errors import CameraError
-from edge_app.ports import FrameSource
+from edge_app.ports import Clock, FrameSource
 from tests.adapters.test_mqtt import Subscriber, subscribed, until
 from tests.brokers import PASSWORD, Mosquitto
 from tests.deploy.messages import require_described
@@ -45,19 +45,28 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
         yield broker
 
 
+class FastClock(SystemClock):
+    """Ten seconds in each."""
+
+    def monotonic_s(self) -> float:
+        return 10 * super().monotonic_s()
+
+
 @contextmanager
 def running(
     home: Home,
     broker: Mosquitto,
     source: FrameSource,
     stop: threading.Event | None = None,
+    clock: Clock | None = None,
     **stated: Any,
 ) -> Iterator[None]:
     stop = stop or threading.Event()
     url = f"mqtt://user:{PASSWORD}@127.0.0.1:{broker.port}"
     device = Device(
         make_config(stated), home, source=source, lossless=False,
-        outputs=Outputs(NullDisplay(), NullSpeaker(), (), url), clock=SystemClock(), stop=stop,
+        outputs=Outputs(NullDisplay(), NullSpeaker(), (), url),
+        clock=clock or SystemClock(), stop=stop,
     )  # fmt: skip
     thread = threading.Thread(target=device.run)
     thread.start()
@@ -76,8 +85,11 @@ def told(subscriber: Subscriber) -> list[Any]:
 def test_it_is_told_in_every_interval_with_the_pace_of_that_interval(
     home: Home, mosquitto: Mosquitto
 ) -> None:
-    mqtt = {"health_interval_s": 1}
-    with subscribed(mosquitto) as subscriber, running(home, mosquitto, Watching(), mqtt=mqtt):
+    mqtt, clock = {"health_interval_s": 10}, FastClock()
+    with (
+        subscribed(mosquitto) as subscriber,
+        running(home, mosquitto, Watching(), clock=clock, mqtt=mqtt),
+    ):
         until(lambda: len(told(subscriber)) >= 3, "it is told again and again")
         first, second, *_ = told(subscriber)
         for message in subscriber.messages:
