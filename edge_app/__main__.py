@@ -2,32 +2,64 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from edge_app import __version__
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.output import take_over_standard_streams
-from edge_app.app import Home, protect_memory
-from edge_app.commands import broker, evaluate, operator, people, station
-from edge_app.commands.bench import bench
-from edge_app.commands.calibrate import calibrate
+from edge_app.app import Home, protect_memory, use_one_thread
 from edge_app.commands.console import Session, err, out, visible
-from edge_app.commands.doctor import doctor
-from edge_app.commands.enrol import enrol
-from edge_app.commands.listen import listen_command
-from edge_app.commands.run import run
-from edge_app.commands.sync import sync_command
 from edge_app.config import load_config
 from edge_app.errors import ConfigError, EdgeAppError
 
+_COMMANDS: Final = {
+    "enrol": "enrol:enrol",
+    "people": "people:app",
+    "revoke": "people:revoke",
+    "run": "run:run",
+    "listen": "listen:listen_command",
+    "sync": "sync:sync_command",
+    "station": "station:app",
+    "operator": "operator:app",
+    "broker": "broker:app",
+    "calibrate": "calibrate:calibrate",
+    "doctor": "doctor:doctor",
+    "bench": "bench:bench",
+    "evaluate": "evaluate:app",
+}
+"""In `edge_app.commands`: the module, and its function or app."""
+
+
+class _Commands(TyperGroup):
+    """Imports a command when it is called: a device that starts needs no evaluation, no web."""
+
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - overrides
+        return [*_COMMANDS]
+
+    def get_command(self, ctx: object, cmd_name: str) -> Any:  # noqa: ARG002 - overrides
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        found = getattr(importlib.import_module(f"edge_app.commands.{module}"), attribute)
+        parent = typer.Typer()
+        if isinstance(found, typer.Typer):
+            parent.add_typer(found, name=cmd_name)
+        else:
+            parent.command(cmd_name)(found)
+        return typer.main.get_group(parent).commands[cmd_name]
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="familiar",
     help=(
         "Recognises the people who asked to be recognised, and nobody else.\n\n"
@@ -98,26 +130,12 @@ def start(
     context.obj = Session(loaded, Home(folder, key_file), SystemClock())
 
 
-app.command()(enrol)
-app.add_typer(people.app, name="people")
-app.command()(people.revoke)
-app.command()(run)
-app.command("listen")(listen_command)
-app.command("sync")(sync_command)
-app.add_typer(station.app, name="station")
-app.add_typer(operator.app, name="operator")
-app.add_typer(broker.app, name="broker")
-app.command()(calibrate)
-app.command()(doctor)
-app.command()(bench)
-app.add_typer(evaluate.app, name="evaluate")
-
-
 def main() -> None:
     """Runs the command line; an `EdgeAppError` is one line and its exit status."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # "who is this?" is early, not deadly
     os.umask(0o077)
     protect_memory()
+    use_one_thread()
     try:
         take_over_standard_streams()
         try:

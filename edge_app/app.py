@@ -13,6 +13,8 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+import cv2
+
 from edge_app.adapters.calibration_file import read_tails
 from edge_app.adapters.cameras import CameraSettings, SourceSpec, make_source
 from edge_app.adapters.cameras.picture import PictureLimits
@@ -99,6 +101,13 @@ def protect_memory() -> None:
     # the limit 1 (core(5)). A dump to a file needs more than that to hold anything.
     limit = 0 if hard == 0 else 1
     resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+
+
+def use_one_thread() -> None:
+    """Keeps OpenCV to the calling thread: its pictures are too small to share, and its threads
+    spin between them. The networks' threads are `model_threads`, those of BLAS one (`edge_app`).
+    """
+    cv2.setNumThreads(1)
 
 
 # ------------------------------------------------------------------------------- parts
