@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accuracy models models-check bench bench-gallery fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke
+.PHONY: help demo test check accuracy models models-check bench bench-gallery bench-start fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke
 
 PY := .venv/bin/python
 export PYTHON ?= python3
@@ -50,6 +50,11 @@ bench: ## measure every stage and replayed frames, store them in build/, compare
 bench-gallery: ## publish, install and start galleries of 1,000 to 50,000 people (SIZES="1000 10000")
 	@deploy/setup.sh dev
 	$(PY) deploy/bench/gallery.py build/bench-gallery.json $(SIZES)
+
+bench-start: ## from `familiar run` to the first match, and the device's memory, with 50,000 people (PEOPLE=)
+	@deploy/setup.sh dev
+	@$(PY) deploy/demo/media.py
+	PYTHONPATH=. $(PY) deploy/bench/start.py build/bench-start.json $(PEOPLE)
 
 bench-matching: ## every way to search a gallery, side by side (SIZES="1000 50000")
 	@deploy/setup.sh dev

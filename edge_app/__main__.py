@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from edge_app import __version__
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.output import take_over_standard_streams
-from edge_app.app import Home, protect_memory, use_one_thread
+from edge_app.app import Home, protect_memory, save_memory_and_threads
 from edge_app.commands.console import Session, err, out, visible
 from edge_app.config import load_config
 from edge_app.errors import ConfigError, EdgeAppError
@@ -135,7 +135,7 @@ def main() -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # "who is this?" is early, not deadly
     os.umask(0o077)
     protect_memory()
-    use_one_thread()
+    save_memory_and_threads()
     try:
         take_over_standard_streams()
         try:

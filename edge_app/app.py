@@ -21,6 +21,7 @@ from edge_app.adapters.cameras.picture import PictureLimits
 from edge_app.adapters.cameras.reopening import Backoff, ReopeningCamera
 from edge_app.adapters.cameras.replay import ReplayCamera, StillTiming
 from edge_app.adapters.gallery_store import GalleryStore
+from edge_app.adapters.heap import give_back, share_one_heap
 from edge_app.adapters.index import IndexKind, IndexSettings, build_index
 from edge_app.adapters.indicator import LedIndicator, NoIndicator
 from edge_app.adapters.keys import KeySources, store_key, trusted_stations
@@ -103,10 +104,11 @@ def protect_memory() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
-def use_one_thread() -> None:
-    """Keeps OpenCV to the calling thread: its pictures are too small to share, and its threads
-    spin between them. The networks' threads are `model_threads`, those of BLAS one (`edge_app`).
+def save_memory_and_threads() -> None:
+    """One heap; and OpenCV works in the calling thread: its pictures are too small to share, and
+    its threads spin between them. The networks' threads are `model_threads`, BLAS's one.
     """
+    share_one_heap()
     cv2.setNumThreads(1)
 
 
@@ -209,13 +211,16 @@ def open_gallery(config: Config, home: Home, model_sha256: str, clock: Clock) ->
             raise CalibrationError("the gallery has no threshold yet; run `familiar calibrate`")
         calibration = first_calibration(config, model_sha256)
     require_meets(calibration, config.match.target_fpir)
-    return build_gallery(
+    gallery = build_gallery(
         stored.admission,
         stored.matrix,
         generation=stored.generation,
         calibration=calibration,
         index_factory=index_factory(config),
     )
+    del stored
+    give_back()
+    return gallery
 
 
 def make_camera(

@@ -71,6 +71,7 @@ class LookConfig(_Section):
     candidates: int = 5
     better_quality: float = 1.15
     look_interval_s: float = 0.1
+    rest_s: float = 0.3
     looks_per_frame: int = 8
     min_continuity: float = 0.9
     min_coherence: float = 0.2
@@ -326,6 +327,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "look.candidates": (2, 20),
     "look.better_quality": (1.01, 1.5),
     "look.look_interval_s": (0.0, 0.2),
+    "look.rest_s": (0.0, 0.5),
     "look.looks_per_frame": (1, 100),
     "look.min_continuity": (0.85, 1),
     "look.min_coherence": (0.15, 0.9),

@@ -81,6 +81,8 @@ class Rules:
                           when it may have become another's).
     look_interval_s:      least time between two close looks (mesh and quality) at one face; half
                           of it until the face has its first votes.
+    rest_s:               the same of a face that is known well enough; meanwhile a glance, without
+                          mesh, every `look_interval_s` must show that it has not changed.
     looks_per_frame:      how many faces are looked at closely in one frame, at most.
     min_continuity:       correlation of successive sketches of a face (core/continuity.py)
                           below which it may be another person's.
@@ -102,6 +104,7 @@ class Rules:
     candidates: int
     better_quality: float
     look_interval_s: float
+    rest_s: float
     looks_per_frame: int
     min_continuity: float
     min_coherence: float
@@ -152,19 +155,24 @@ class _Tracklet:
     gated:    its last look ended in a rejection; it carries no name until it passes again.
     doubtful: that rejection said it is no face; it is not worth following from frame to frame.
     settled:  it has its first votes, or was refused: it need not be followed in every frame.
+    resting:  its last close look gave nothing to search: until it changes, glances will do.
     followed_s: the last time it was looked for around its place.
+    last_sketch, last_glimpse: at the last close look, and at the last glance while it rested.
     """
 
     votes: list[Vote] = field(default_factory=list)
     candidates: tuple[Candidate, ...] = field(default=(), repr=False)
     best_quality: float = 0.0
     last_look_s: float = float("-inf")
+    last_close_look_s: float = float("-inf")
     first_vote_s: float = float("-inf")
     last_sketch: Float32Array | None = field(default=None, repr=False)
+    last_glimpse: Float32Array | None = field(default=None, repr=False)
     last_embedding: Float32Array | None = field(default=None, repr=False)
     gated: bool = False
     doubtful: bool = False
     settled: bool = False
+    resting: bool = False
     followed_s: float = float("-inf")
 
 
@@ -295,6 +303,9 @@ class Pipeline:
             if frame.time_s - tracklet.last_look_s < interval_s - _SLACK_S:
                 return False
             tracklet.last_look_s = frame.time_s
+            if tracklet.resting and self._glance(track.detection, tracklet, frame):
+                return False
+            tracklet.last_close_look_s = frame.time_s
             rejection = self._look_closely(
                 track.detection, tracklet, frame=frame, state=state, gallery=gallery, now=now
             )
@@ -305,6 +316,17 @@ class Pipeline:
         if rejection is not None:
             state.rejections[rejection] += 1
         return refused is None
+
+    def _glance(self, detection: Detection, tracklet: _Tracklet, frame: Frame) -> bool:
+        """Whether this is still the face of the last close look, which was not long ago."""
+        last = tracklet.last_glimpse
+        tracklet.last_glimpse = sketch(align.roughly_aligned_face(frame.image_bgr, detection))
+        if frame.time_s - tracklet.last_close_look_s >= self._rules.rest_s - _SLACK_S:
+            return False
+        return last is not None and not self._changed(last, tracklet.last_glimpse)
+
+    def _changed(self, last: Float32Array, now: Float32Array) -> bool:
+        return float(last @ now) < self._rules.min_continuity
 
     def _attention(self, detection: Detection, frame: Frame, state: State) -> Rejection | None:
         if attention.cut_off(detection.box_px, frame.width_px, frame.height_px):
@@ -328,6 +350,7 @@ class Pipeline:
         gallery: Gallery,
         now: datetime,
     ) -> Rejection | None:
+        tracklet.resting = False
         mesh = self.mesh(frame.image_bgr, detection)
         if mesh.presence < self._rules.quality.min_presence:
             self._stopwatch.lap("align")
@@ -336,9 +359,12 @@ class Pipeline:
         measured = quality.assess(face, mesh)
         rejection = quality.fault(face, mesh, measured, self._rules.quality)
         self._stopwatch.lap("align")
-        threshold = gallery.calibration.threshold
-        if rejection is not None or not self._worth_embedding(tracklet, face, measured, threshold):
+        if rejection is not None:
             return rejection
+        threshold = gallery.calibration.threshold
+        if not self._worth_embedding(tracklet, face, measured, threshold):
+            tracklet.resting = True
+            return None
         probe = Probe(self.embed(face), measured, frame.time_s, frame.origin)
         state.faces_embedded += 1
         self._stopwatch.lap("embed")
@@ -385,7 +411,7 @@ class Pipeline:
         """
         rule = self._rules.decision
         last, tracklet.last_sketch = tracklet.last_sketch, sketch(face)
-        changed = last is None or float(last @ tracklet.last_sketch) < self._rules.min_continuity
+        changed = last is None or self._changed(last, tracklet.last_sketch)
         decision = decide(tracklet.votes, tracklet.candidates, threshold, rule)
         torn = decision.outcome is Outcome.NOBODY and decision.agreeing_frames > 0
         wanted = rule.min_agreeing_frames * (_PATIENCE if torn else 1)

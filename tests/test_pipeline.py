@@ -17,6 +17,7 @@ from edge_app.config import Config, make_config
 from edge_app.core.gallery import Gallery
 from edge_app.core.governor import Effort
 from edge_app.pipeline import FrameResult, Pipeline, Rules, State
+from edge_app.ports import TensorModel
 from edge_app.records import (
     Box,
     Detection,
@@ -251,6 +252,52 @@ def test_a_second_look_decides_where_the_first_leaves_doubt(
         first, second = mesh.seen
         assert second.shape == first.shape
         assert second.std() < first.std() / 2  # smoothed
+
+
+class CountingMesh:
+    """FaceMesh, and how often it was asked."""
+
+    def __init__(self, mesh: TensorModel) -> None:
+        self._mesh = mesh
+        self.name, self.sha256 = mesh.name, mesh.sha256
+        self.calls = 0
+
+    def __call__(self, tensor: Float32Array) -> tuple[Float32Array, ...]:
+        self.calls += 1
+        return self._mesh(tensor)
+
+
+@pytest.mark.parametrize(("rest_s", "least", "most"), [(0.0, 16, 21), (0.3, 6, 8)])
+def test_a_face_that_is_known_rests_between_close_looks(
+    config: Config, gallery: Gallery, cast: Cast, rest_s: float, least: int, most: int
+) -> None:
+    models = load_models(config)
+    mesh = CountingMesh(models.mesh)
+    rules = replace(make_rules(config), rest_s=rest_s)
+    pipeline, state = Pipeline(rules, replace(models, mesh=mesh), NullStopwatch()), State(rules)
+    camera = scene_camera(3.0, cast.stand(ENROLLED, 960, 500, 120, 3.0))
+    for number in range(round(3 * FPS)):
+        if number == FPS:
+            mesh.calls = 0
+        seen = pipeline.process(camera.frame(number), state, gallery, NOW).recognised
+        assert seen or number < FPS
+    assert least <= mesh.calls <= most
+
+
+@pytest.mark.parametrize("swap_s", [2.0, 2.1, 2.2, 2.3, 2.4])
+def test_a_rest_ends_when_the_face_changes(
+    config: Config, gallery: Gallery, cast: Cast, swap_s: float
+) -> None:
+    """Somebody else in the same place, at the same size, whenever the last close look was."""
+    rules = replace(make_rules(config), rest_s=0.5)
+    pipeline, state = Pipeline(rules, load_models(config), NullStopwatch()), State(rules)
+    first = cast.walk(ENROLLED, (0.0, 960, 500, 120), (swap_s, 960, 500, 120))
+    second = cast.walk(STRANGER_1, (swap_s, 960, 500, 120), (3.0, 960, 500, 120))
+    camera = scene_camera(3.0, first, second)
+    for number in range(round((swap_s + 0.2) * FPS)):
+        seen = pipeline.process(camera.frame(number), state, gallery, NOW).recognised
+        assert seen or not FPS < number < swap_s * FPS
+    assert not seen
 
 
 def test_with_less_effort_a_crowd_is_looked_at_in_turns_and_named_all_the_same(

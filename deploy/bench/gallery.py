@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
 
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.keys import station_key
@@ -83,10 +84,14 @@ class Row:
     swap_stall_ms: float
 
 
-def person(number: int, model: str, key: Ed25519PrivateKey) -> Enrolment:
-    """Somebody with a random vector. The number makes their revocation code."""
-    drawn = AXES @ np.random.default_rng(number).standard_normal(AXES.shape[1])
-    vector: Float32Array = (drawn / np.linalg.norm(drawn)).astype(np.float32)
+def random_vector(number: int, axes: NDArray[Any] = AXES) -> Float32Array:
+    """Nobody's face, along axes of shape (dim, n)."""
+    drawn = axes @ np.random.default_rng(number).standard_normal(axes.shape[1])
+    return np.asarray(drawn / np.linalg.norm(drawn), np.float32)
+
+
+def person(number: int, model: str, key: Ed25519PrivateKey, vector: Float32Array) -> Enrolment:
+    """Somebody with this vector. The number makes their revocation code."""
     record = ConsentRecord(
         schema_version=SCHEMA_VERSION,
         record_id=secrets.token_hex(16),
@@ -155,7 +160,7 @@ def measure(people: int, folder: Path) -> Row:
     add_device(operator, introduce(config, home)[0])
     key, model, fleet = station_key(desk.keys), embedder_sha256(config), operator.fleet()
     for number in range(people):
-        deliver(person(number, model, key), fleet, inbox=operator.inbox)
+        deliver(person(number, model, key, random_vector(number)), fleet, inbox=operator.inbox)
 
     def publish() -> tuple[Publication, float]:
         begun = time.perf_counter()
@@ -171,7 +176,7 @@ def measure(people: int, folder: Path) -> Row:
     whole, publish_s = publish()
     with served(operator.repository) as url:
         _, install_s = install(url)
-        deliver(person(people, model, key), fleet, inbox=operator.inbox)
+        deliver(person(people, model, key, random_vector(people)), fleet, inbox=operator.inbox)
         publish()
         add_one_bytes, _ = install(url)
         note_revocation(operator.inbox, new_code((1).to_bytes(15)))

@@ -34,6 +34,11 @@ REFERENCE_POINTS = np.array(
 """Where the eye centres, nose tip and mouth corners lie in a 112 x 112 crop: the template of
 Deng et al., "ArcFace", CVPR 2019, that MobileFaceNet's training crops follow."""
 
+_ROUGH_POINTS = np.concatenate(
+    [REFERENCE_POINTS[:3], REFERENCE_POINTS[3:].mean(axis=0, keepdims=True)]
+)
+"""Where the detector's first four keypoints lie there: eyes, nose tip, middle of the mouth."""
+
 # FaceMesh's numbering (MediaPipe canonical face model); right and left are the subject's.
 _RIGHT_EYE_CORNERS = (33, 133)
 _LEFT_EYE_CORNERS = (362, 263)
@@ -98,6 +103,13 @@ def aligned_face(image: ImageBgr, mesh: FaceMesh) -> ImageBgr:
     """The face as the embedder wants it: uint8 (112, 112, 3), BGR."""
     transform = similarity_transform(five_points(mesh), REFERENCE_POINTS)
     return warp_crop(image, transform, FACE_PX)
+
+
+def roughly_aligned_face(image: ImageBgr, detection: Detection) -> ImageBgr:
+    """The same by the detector's own eyes, nose and mouth: good enough to see whether a face
+    changed, not whose it is."""
+    points = detection.landmarks.points_px[: len(_ROUGH_POINTS)]
+    return warp_crop(image, similarity_transform(points, _ROUGH_POINTS), FACE_PX)
 
 
 def embedder_input(face: ImageBgr) -> Float32Array:
