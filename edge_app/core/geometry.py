@@ -72,17 +72,14 @@ def similarity_transform(source: Float32Array, destination: Float32Array) -> Tra
     Raises ValueError when the source points coincide.
     """
     source_mean, destination_mean = source.mean(axis=0), destination.mean(axis=0)
-    source_offsets = (source - source_mean).astype(np.float64)
-    destination_offsets = (destination - destination_mean).astype(np.float64)
-    variance = (source_offsets**2).sum() / len(source)
+    sx, sy = (source - source_mean).astype(np.float64).T
+    dx, dy = (destination - destination_mean).astype(np.float64).T
+    variance = sx @ sx + sy @ sy
     if not variance > 0:
         raise ValueError("the source points coincide")
-    u, singular, vt = np.linalg.svd(destination_offsets.T @ source_offsets / len(source))
-    reflection = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
-    rotation = (u * reflection) @ vt
-    scale = (singular * reflection).sum() / variance
-    matrix = np.empty((2, 3))
-    matrix[:, :2] = scale * rotation
+    # In two dimensions the singular value decomposition comes down to these two sums.
+    cos, sin = (sx @ dx + sy @ dy) / variance, (sx @ dy - sy @ dx) / variance
+    matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     matrix[:, 2] = destination_mean - matrix[:, :2] @ source_mean
     return matrix
 
@@ -107,9 +104,11 @@ def apply(matrix: Transform, points: Float32Array) -> Float32Array:
 
 
 def invert(matrix: Transform) -> Transform:
-    """The transform back. Raises numpy.linalg.LinAlgError if there is none."""
+    """The transform back. Raises ZeroDivisionError if there is none."""
+    (a, b, _), (c, d, _) = matrix.tolist()
+    per_area = 1 / (a * d - b * c)
     inverse = np.empty((2, 3))
-    inverse[:, :2] = np.linalg.inv(matrix[:, :2])
+    inverse[:, :2] = [[d * per_area, -b * per_area], [-c * per_area, a * per_area]]
     inverse[:, 2] = -inverse[:, :2] @ matrix[:, 2]
     return inverse
 
