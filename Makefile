@@ -2,10 +2,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accuracy models models-check bench bench-gallery bench-start fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke
+.PHONY: help demo test check accuracy models models-check bench bench-gallery bench-start fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke check-home-assistant
 
 PY := .venv/bin/python
 export PYTHON ?= python3
+export PYTHON313 ?= python3.13
 LFW ?= ../shared/lfw
 N ?= 1000
 
@@ -88,6 +89,12 @@ fuzz: ## fuzz every parser of what comes from outside (N=1000 runs each; in earn
 kill-install: ## kill the installation of a gallery at every system call, and fill its disk (N=1000 kills)
 	@deploy/setup.sh dev
 	$(PY) -m tests.attacks.killing $(N)
+
+check-home-assistant: ## a real Home Assistant finds a real device (needs Python 3.13)
+	@deploy/setup.sh dev
+	@deploy/setup.sh home-assistant
+	@$(PY) deploy/demo/media.py
+	$(PY) -m pytest tests/integrations/home_assistant.py
 
 audit: ## known weaknesses in our code (bandit) and in what a device installs (pip-audit)
 	@deploy/setup.sh audit

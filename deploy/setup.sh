@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prepares .venv for one make target: deploy/setup.sh (demo|dev); with `audit`, build/audit
+# Prepares .venv for one make target: deploy/setup.sh (demo|dev); with `audit` or `home-assistant`,
+# an environment of that name in build/.
 # Python packages are pinned and hashed. Debian packages are installed when this runs as root,
 # and asked for otherwise.
 set -eu
@@ -29,15 +30,25 @@ command -v "$python" >/dev/null || need python3
     fail "needs Python 3.11 to 3.13, found $("$python" -V 2>&1); name one with  make PYTHON=python3.11"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
 
-if [ "$kind" = audit ]; then
-    wanted=deploy/requirements/audit.txt
-    [ build/audit/.installed -nt "$wanted" ] && exit 0
-    rm -rf build/audit
-    "$python" -m venv build/audit
-    build/audit/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$wanted" ||
+# apart NAME PYTHON : the tools of deploy/requirements/NAME.txt, in an environment of their own
+apart() {
+    wanted=deploy/requirements/$1.txt
+    [ "build/$1/.installed" -nt "$wanted" ] && exit 0
+    rm -rf "build/$1"
+    echo "familiar: installing Python packages into build/$1 (pinned and hashed)"
+    "$2" -m venv "build/$1"
+    "build/$1/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r "$wanted" ||
         fail "the tools could not be installed: see pip's lines above, then make again"
-    touch build/audit/.installed
+    touch "build/$1/.installed"
     exit 0
+}
+
+[ "$kind" = audit ] && apart audit "$python"
+if [ "$kind" = home-assistant ]; then
+    theirs=${PYTHON313:-python3.13}
+    "$theirs" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null ||
+        fail "Home Assistant needs Python 3.13; name one with  make PYTHON313=/path/to/python3.13"
+    apart home-assistant "$theirs"
 fi
 
 if [ "$kind" = dev ]; then

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from edge_app.adapters.mqtt.topics import Topics
+from edge_app.core.health import Condition
 
 
 def discovery_topic(topics: Topics, prefix: str) -> str:
@@ -20,7 +21,7 @@ def discovery_topic(topics: Topics, prefix: str) -> str:
 
 
 def discovery_payload(topics: Topics, *, version: str) -> bytes:
-    """What Home Assistant shows of a device: that somebody was matched, its health, its lease.
+    """What Home Assistant shows of a device: that somebody was matched, its health, its gallery.
 
     A match is an event without content. Home Assistant keeps its history for days, and so must
     not get whom it was (P9); it is never a state, which would outlast the moment.
@@ -35,7 +36,21 @@ def discovery_payload(topics: Topics, *, version: str) -> bytes:
             "event_types": ["match"],
             "value_template": '{"event_type": "match"}',
         },
-        "state": _diagnostic(topics.health, "State", "state"),
+        "state": {
+            **_diagnostic(topics.health, "State", "state"),
+            "device_class": "enum",
+            "options": [condition.value for condition in Condition],
+        },
+        "camera": {
+            "platform": "binary_sensor",
+            "name": "Camera",
+            "entity_category": "diagnostic",
+            "device_class": "connectivity",
+            "state_topic": topics.health,
+            "value_template": (
+                f"{{{{ 'OFF' if value_json.state == '{Condition.CAMERA_LOST}' else 'ON' }}}}"
+            ),
+        },
         "frame_rate": {
             **_diagnostic(topics.health, "Frame rate", "frames_per_s"),
             "unit_of_measurement": "fps",
@@ -47,6 +62,7 @@ def discovery_payload(topics: Topics, *, version: str) -> bytes:
             "unit_of_measurement": "°C",
             "state_class": "measurement",
         },
+        "generation": _diagnostic(topics.gallery, "Gallery generation", "generation"),
         "lease": {
             **_diagnostic(topics.gallery, "Lease until", "lease_until"),
             "device_class": "timestamp",

@@ -47,12 +47,15 @@ def test_of_a_match_nothing_is_kept_but_that_there_was_one() -> None:
 def test_every_sensor_shows_a_field_that_its_state_has() -> None:
     schemas = {TOPICS.health: "health-v1", TOPICS.gallery: "gallery-v1"}
     sensors = [c for c in payload()["components"].values() if c["platform"] == "sensor"]
-    assert len(sensors) == 4
+    assert len(sensors) == 5
     for sensor in sensors:
         path = DEPLOY / "schemas" / f"{schemas[sensor['state_topic']]}.schema.json"
         field = FIELD.fullmatch(sensor["value_template"])
         assert field is not None
         assert field[1] in json.loads(path.read_text())["properties"]
         assert sensor["entity_category"] == "diagnostic"
+    (state,) = (c for c in sensors if "options" in c)
+    schema = json.loads((DEPLOY / "schemas" / "health-v1.schema.json").read_text())
+    assert state["options"] == schema["properties"]["state"]["enum"]
     (field_name,) = FIELD.findall(payload()["availability_template"])
     assert json.loads(ONLINE)[field_name] == "online"  # what Home Assistant expects unless told
