@@ -67,6 +67,11 @@ pattern write familiar/v1/%u/state/+
 pattern write familiar/v1/%u/reply/+
 pattern read familiar/v1/%u/cmd/+
 """
+_DISCOVERY_ACL: Final = """\
+pattern write homeassistant/device/%u/config
+"""
+"""Only where a Home Assistant is let in: whoever steals a device could make it show things."""
+
 _ROLE_ACL: Final = {
     Role.DEVICE: (),
     Role.BACKEND: ("read familiar/v1/+/+/event/#", "read familiar/v1/+/+/state/#"),
@@ -76,6 +81,14 @@ _ROLE_ACL: Final = {
         "read familiar/v1/+/+/state/#",
     ),
     Role.DESK: ("write familiar/v1/+/+/cmd/request", "read familiar/v1/+/+/reply/+"),
+    # Not `homeassistant/#`: a name without a site is no device, and introduces nothing. Whoever
+    # deletes a device there deletes what it said of itself.
+    Role.HOME_ASSISTANT: (
+        "readwrite homeassistant/device/+/+/config",
+        "write homeassistant/status",
+        "read familiar/v1/+/+/event/match",
+        "read familiar/v1/+/+/state/+",
+    ),
 }
 
 
@@ -331,7 +344,9 @@ class BrokerFolder:
             if client.role is not Role.DEVICE
         ]
         blocks += [f"\nuser {name}\ntopic deny #\n" for name in sorted(removed)]
-        self._hand_over(served / "acl", (_DEVICE_ACL + "".join(blocks)).encode())
+        at_home = any(client.role is Role.HOME_ASSISTANT for client in clients)
+        rules = _DEVICE_ACL + (_DISCOVERY_ACL if at_home else "")
+        self._hand_over(served / "acl", (rules + "".join(blocks)).encode())
 
     def _hand_over(self, path: Path, content: bytes) -> None:
         with exclusive(path.parent):

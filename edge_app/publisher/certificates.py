@@ -32,6 +32,7 @@ class Role(StrEnum):
     BACKEND = "backend"
     OPERATOR = "operator"
     DESK = "desk"
+    HOME_ASSISTANT = "home-assistant"
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,38 @@ def test_every_role_does_its_work_and_no_more(site: Site) -> None:
     ]  # fmt: skip
 
 
+HOME = "homeassistant/device"
+
+
+def test_devices_introduce_themselves_while_a_home_assistant_is_let_in(site: Site) -> None:
+    own, others = f"{HOME}/home/one/config", f"{HOME}/home/two/config"
+    device = site.connect("home/one")
+    assert publish(device, own) == "Not authorized"
+    home = site.listening("#", role=Role.HOME_ASSISTANT)
+    backend = site.connect("backend-1", Role.BACKEND)
+    until(lambda: publish(device, own, b"{1}", retain=True) == "Success", "the broker read it")
+    for topic in (
+        others,
+        "homeassistant/sensor/home/one/config",
+        f"{HOME}/one/config",
+        f"{HOME}/home/one/two/config",
+        "homeassistant/status",
+    ):
+        assert publish(device, topic) == "Not authorized", topic
+    publish(backend, f"{HOME}/backend-1/config")  # its own, which nobody reads
+    assert publish(backend, own) == "Not authorized"
+    for topic in (ONE.request, ONE.gallery_changed, ONE.match):
+        assert publish(home, topic) == "Not authorized", topic
+    assert publish(home, "homeassistant/status") == "Success"
+    for topic in (ONE.reply("x"), ONE.match, ONE.health):
+        publish(device, topic)
+    assert heard(home, ONE.health)[-3:] == [own, ONE.match, ONE.health]
+    assert publish(home, own, b"", retain=True) == "Success", "it is deleted there"
+    site.authority.remove("home-assistant-1", now=NOW)
+    until(lambda: publish(device, own) == "Not authorized", "the broker read it")
+    assert HOME not in (site.mosquitto.served / "acl").read_text()
+
+
 # --- sessions -------------------------------------------------------------------------------
 
 
