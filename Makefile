@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accuracy models models-check bench bench-gallery bench-start fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke check-home-assistant
+.PHONY: help demo test check accuracy models models-check bench bench-gallery bench-start fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke check-home-assistant check-node-red
 
 PY := .venv/bin/python
 export PYTHON ?= python3
@@ -11,7 +11,7 @@ LFW ?= ../shared/lfw
 N ?= 1000
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 demo: ## set up, enrol one person, replay a street scene, show who was recognised (CAMERA=0: webcam)
 	@deploy/setup.sh demo
@@ -95,6 +95,12 @@ check-home-assistant: ## a real Home Assistant finds a real device (needs Python
 	@deploy/setup.sh home-assistant
 	@$(PY) deploy/demo/media.py
 	$(PY) -m pytest tests/integrations/home_assistant.py
+
+check-node-red: ## the flow of deploy/node-red in a real Node-RED, with a real device (needs npm)
+	@deploy/setup.sh dev
+	@deploy/setup.sh node-red
+	@$(PY) deploy/demo/media.py
+	$(PY) -m pytest tests/integrations/node_red.py
 
 audit: ## known weaknesses in our code (bandit) and in what a device installs (pip-audit)
 	@deploy/setup.sh audit

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prepares .venv for one make target: deploy/setup.sh (demo|dev); with `audit` or `home-assistant`,
-# an environment of that name in build/.
+# Prepares .venv for one make target: deploy/setup.sh (demo|dev); with `audit`,
+# `home-assistant` or `node-red`, an environment of that name in build/.
 # Python packages are pinned and hashed. Debian packages are installed when this runs as root,
 # and asked for otherwise.
 set -eu
@@ -44,6 +44,18 @@ apart() {
 }
 
 [ "$kind" = audit ] && apart audit "$python"
+if [ "$kind" = node-red ]; then
+    command -v npm >/dev/null || need nodejs npm
+    wanted=deploy/node-red/package-lock.json
+    [ build/node-red/.installed -nt "$wanted" ] && exit 0
+    mkdir -p build/node-red
+    cp deploy/node-red/package.json "$wanted" build/node-red/
+    echo "familiar: installing Node-RED into build/node-red (pinned and hashed)"
+    (cd build/node-red && npm ci --silent --no-audit --no-fund --ignore-scripts) ||
+        fail "Node-RED could not be installed: see npm's lines above, then make again"
+    touch build/node-red/.installed
+    exit 0
+fi
 if [ "$kind" = home-assistant ]; then
     theirs=${PYTHON313:-python3.13}
     "$theirs" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null ||

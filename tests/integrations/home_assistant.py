@@ -81,14 +81,15 @@ def test_it_shows_a_device_from_its_start_to_its_end(
 ) -> None:
     home = Home(tmp_path / "device", None)
     person = enrol_portraits(Config(), home, media)
-    with device_running(home, mosquitto, Watching()):
+    url = f"mqtt://user:{PASSWORD}@127.0.0.1:{mosquitto.port}"
+    wanted = {"discovery": True}
+    with device_running(home, Watching(), url, home_assistant=wanted):
         until(lambda: home_assistant.states("state")[-1:] == ["running"], "it is found")
         until(lambda: home_assistant.states("camera")[-1:] == ["on"], "its camera is there")
         until(lambda: home_assistant.states("match")[-1:] == ["unknown"], "nobody was matched")
     until(lambda: home_assistant.states("match")[-1] == "unavailable", "it is gone")
-    with device_running(
-        home, mosquitto, scene_camera(2.0, cast.stand("enrolled-3.jpg", 960, 500, 120, 2.0))
-    ):
+    scene = scene_camera(2.0, cast.stand("enrolled-3.jpg", 960, 500, 120, 2.0))
+    with device_running(home, scene, url, home_assistant=wanted):
         until(lambda: home_assistant.states("match")[-1].startswith("20"), "somebody was matched")
     until(lambda: home_assistant.states("match")[-1] == "unavailable", "it is gone again")
     entities = home_assistant.entities("home_glasses")

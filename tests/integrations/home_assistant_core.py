@@ -3,7 +3,7 @@
     build/home-assistant/bin/python home_assistant_core.py FOLDER BROKER_PORT USER PASSWORD
 
 Writes a JSON object per line: what it started, every state of an entity, and every complaint.
-Ends when its standard input does.
+Ends with its standard input, so that it does not outlive who started it.
 """
 
 import asyncio

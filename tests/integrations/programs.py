@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -44,23 +46,24 @@ class Program:
         return self._process.poll() is not None
 
     def end(self) -> None:
-        """Its standard input ends; a program that does not care for that is terminated."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.terminate()
-            self._process.wait(30)
+        self._process.terminate()
+        self._process.wait(30)
         self._reader.join()
 
 
 @contextmanager
-def started(command: Sequence[str | Path], folder: Path) -> Iterator[Program]:
-    """The program in a folder of its own; standard output and errors in one."""
+def started(
+    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Program]:
+    """The program in a folder of its own; standard output and errors in one.
+
+    environment: added to this program's own.
+    """
     process = subprocess.Popen(
         command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
+        stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})},
     )  # fmt: skip
     program = Program(process)
     try:
@@ -70,17 +73,17 @@ def started(command: Sequence[str | Path], folder: Path) -> Iterator[Program]:
 
 
 @contextmanager
-def device_running(home: Home, broker: Mosquitto, source: FrameSource) -> Iterator[None]:
-    """A device of site "home" called "glasses", which introduces itself to Home Assistant."""
+def device_running(
+    home: Home, source: FrameSource, broker_url: str, **stated: Any
+) -> Iterator[None]:
+    """A device of site "home" called "glasses"."""
     stop = threading.Event()
     device = Device(
-        make_config({"home_assistant": {"discovery": True}}),
+        make_config(stated),
         home,
         source=source,
         lossless=True,
-        outputs=Outputs(
-            NullDisplay(), NullSpeaker(), (), f"mqtt://user:{PASSWORD}@127.0.0.1:{broker.port}"
-        ),
+        outputs=Outputs(NullDisplay(), NullSpeaker(), (), broker_url),
         clock=SystemClock(),
         stop=stop,
     )
