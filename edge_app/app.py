@@ -21,6 +21,7 @@ from edge_app.adapters.cameras.picture import PictureLimits
 from edge_app.adapters.cameras.reopening import Backoff, ReopeningCamera
 from edge_app.adapters.cameras.replay import ReplayCamera, StillTiming
 from edge_app.adapters.gallery_store import GalleryStore
+from edge_app.adapters.gpio import PinLight, header
 from edge_app.adapters.heap import give_back, share_one_heap
 from edge_app.adapters.index import IndexKind, IndexSettings, build_index
 from edge_app.adapters.indicator import LedIndicator, NoIndicator
@@ -51,7 +52,7 @@ from edge_app.core.consent import IntendedUse
 from edge_app.core.gallery import Gallery, IndexFactory, build_gallery
 from edge_app.errors import CalibrationError, ConfigError
 from edge_app.pipeline import Models, Rules
-from edge_app.ports import Clock
+from edge_app.ports import Clock, Indicator
 from edge_app.records import Calibration, ClockState
 
 _log = logging.getLogger(__name__)
@@ -223,6 +224,13 @@ def open_gallery(config: Config, home: Home, model_sha256: str, clock: Clock) ->
     return gallery
 
 
+def make_indicator(config: Config) -> Indicator:
+    """The light that the configuration names. Raises IndicatorError, ConfigError or PinError."""
+    if config.pins.indicator:
+        return PinLight(config.pins.indicator, pins=header())
+    return LedIndicator(Path(config.indicator.led)) if config.indicator.led else NoIndicator()
+
+
 def make_camera(
     config: Config,
     specs: Sequence[SourceSpec],
@@ -232,9 +240,12 @@ def make_camera(
     clock: Clock,
     stop: threading.Event,
 ) -> ReplayCamera | ReopeningCamera:
-    """The frame source, with its indicator if it is a live one (P7). Raises CameraError."""
+    """The frame source, with its indicator if it is a live one (P7).
+
+    Raises CameraError, IndicatorError, ConfigError or PinError.
+    """
     camera = config.camera
-    led = config.indicator.led
+    is_live = any(spec.is_live for spec in specs)
     return make_source(
         specs,
         settings=CameraSettings(
@@ -257,7 +268,7 @@ def make_camera(
                 jitter=camera.reopen_jitter,
             ),
         ),
-        indicator=LedIndicator(Path(led)) if led else NoIndicator(),
+        indicator=make_indicator(config) if is_live else NoIndicator(),
         clock=clock,
         realtime=realtime,
         stop_event=stop,

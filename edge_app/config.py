@@ -27,6 +27,10 @@ from edge_app.records import NODE_NAME_PATTERN, Purpose
 
 NodeName = Annotated[str, Field(pattern=f"^{NODE_NAME_PATTERN}$")]
 
+Pin = Annotated[str, Field(pattern="^(GPIO([4-9]|1[0-9]|2[0-7]))?$")]
+"""A pin of the Raspberry Pi's header by its GPIO number, e.g. "GPIO17"; empty: none. GPIO0 to 3 are
+the two I2C buses, with resistors of their own."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -211,10 +215,20 @@ class HudConfig(_Section):
 
 class IndicatorConfig(_Section):
     """led: folder of the LED that tells bystanders the camera is open, below /sys/class/leds.
-    Empty: the device has none of its own (the camera's own light is all there is).
+    Empty, and `pins.indicator` too: the device has none of its own (the camera's own light is all
+    there is).
     """
 
     led: str = ""
+
+
+class PinsConfig(_Section):
+    """What is connected to the pins of a Raspberry Pi's header, see docs/wiring.md.
+
+    indicator: the light that tells bystanders the camera is open; in place of `indicator.led`.
+    """
+
+    indicator: Pin = ""
 
 
 class Config(_Section):
@@ -238,6 +252,7 @@ class Config(_Section):
     sync: SyncConfig = SyncConfig()
     hud: HudConfig = HudConfig()
     indicator: IndicatorConfig = IndicatorConfig()
+    pins: PinsConfig = PinsConfig()
     scan: ScanPlan = ScanPlan(
         tile_detector="blazeface_back",
         scan_detector="blazeface_wide",
@@ -439,6 +454,7 @@ def make_config(stated: Mapping[str, Any]) -> Config:
     _check_quality(config.quality, "quality")
     _check_quality(config.enrolment_quality, "enrolment_quality")
     _check_zone(config.attention.zone)
+    _check_pins(config)
     if config.purpose is not Purpose.ASSIST and len(config.attention.zone) < 3:
         raise ConfigError(
             f'attention.zone: purpose "{config.purpose}" searches the marked zone only; '
@@ -472,6 +488,14 @@ def _check_zone(zone: tuple[tuple[float, float], ...]) -> None:
         raise ConfigError(
             f"attention.zone: covers {area:.0%} of the picture; mark between "
             f"{_ZONE_AREA[0]:.0%} and {_ZONE_AREA[1]:.0%}, the place where people agreed to be seen"
+        )
+
+
+def _check_pins(config: Config) -> None:
+    pins = config.pins
+    if config.indicator.led and pins.indicator:
+        raise ConfigError(
+            "indicator.led and pins.indicator are both set; there is one light, state one"
         )
 
 

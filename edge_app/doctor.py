@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from edge_app.adapters.cameras import parse_source
+from edge_app.adapters.gpio import PinLight, header
 from edge_app.adapters.indicator import LedIndicator
 from edge_app.adapters.keys import STORE_KEY_NAME, keys_in_home, store_key
 from edge_app.adapters.mqtt import Topics, check_broker
@@ -58,8 +59,8 @@ def examine(
         ("key", lambda: _key(home)),
         ("other keys", lambda: _other_keys(home)),
         ("gallery", lambda: _gallery(config, home, clock)),
-        ("camera", lambda: _camera(config, camera, clock)),
         ("indicator", lambda: _indicator(config)),
+        ("camera", lambda: _camera(config, camera, clock)),
         ("broker", lambda: _broker(config, broker_url)),
         ("clock", lambda: _clock(clock)),
         ("swap", _swap),
@@ -190,11 +191,18 @@ def _camera(config: Config, name: str, clock: Clock) -> Finding:
 
 
 def _indicator(config: Config) -> Finding:
+    if config.pins.indicator:
+        pin_light = PinLight(config.pins.indicator, pins=header())
+        pin_light.turn_on()
+        pin_light.turn_off()
+        pin_light.close()
+        return Finding("indicator", Health.WELL, f"{config.pins.indicator} goes on and off")
     if not config.indicator.led:
         return Finding(
             "indicator",
             Health.WARNING,
-            "none is configured: bystanders see no light of ours; set indicator.led",
+            "none is configured: bystanders see no light of ours; set indicator.led or "
+            "pins.indicator",
         )
     light = LedIndicator(Path(config.indicator.led))
     if light.is_on():

@@ -74,3 +74,9 @@ class StorageError(EdgeAppError):
     """A file could not be written; what was there before is still there."""
 
     exit_status = 9
+
+
+class PinError(EdgeAppError):
+    """A button, a switch or a motor on the header's pins cannot be reached."""
+
+    exit_status = 10

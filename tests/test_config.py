@@ -88,6 +88,11 @@ def test_one_value_leaves_the_rest_of_its_section() -> None:
         ({"hud": {"language": "xx"}}, "hud.language"),
         ({"site": "My Home"}, "site"),
         ({"home_assistant": {"prefix": "a/#"}}, "home_assistant.prefix"),
+        ({"pins": {"indicator": "17"}}, "pins.indicator"),
+        ({"pins": {"indicator": "GPIO28"}}, "pins.indicator"),
+        ({"pins": {"indicator": "GPIO2"}}, "pins.indicator"),
+        ({"pins": {"indicator": "GPIO17\n"}}, "pins.indicator"),
+        ({"pins": {"indicator": "GPIO17"}, "indicator": {"led": "/sys/x"}}, "are both set"),
         ({"quality": {"min_brightness": 200, "max_brightness": 100}}, "min_brightness"),
     ],
 )

@@ -1,0 +1,92 @@
+"""The pins of a Raspberry Pi's header, through gpiozero and lgpio (an optional extra).
+
+Contacts (a button, a switch) connect their pin to ground; the Pi pulls it up. What is lit or
+moved is driven high. docs/wiring.md draws all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from functools import cache
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from edge_app.errors import ConfigError, EdgeAppError, IndicatorError, PinError
+
+_REMEDY: Final = "check its wire, that this user is in the group gpio, and that no program uses it"
+
+
+@cache
+def header() -> Any:
+    """This Raspberry Pi's pins: a gpiozero pin factory, opened once in a process.
+
+    Raises ConfigError if the extra is not installed, PinError if this is no Raspberry Pi or its
+    pins cannot be reached.
+    """
+    try:
+        # lgpio makes a pipe in the working folder when it is imported, and needs it only then.
+        with TemporaryDirectory() as folder, chdir(folder):
+            from gpiozero.pins.lgpio import LGPIOFactory  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ConfigError(
+            "pins are configured, and gpiozero or lgpio is not installed; run "
+            "`pip install 'familiar-edge[gpio]'`"
+        ) from error
+    # Named, not found by gpiozero: its variable GPIOZERO_PIN_FACTORY could put a sham in (P7).
+    with _reached("the pins", PinError):
+        return LGPIOFactory()
+
+
+class PinLight:
+    """A light between a pin and ground; an `Indicator`.
+
+    The pin is read back after each change, so a short circuit that holds it is noticed.
+    """
+
+    def __init__(self, pin: str, *, pins: Any) -> None:
+        """Takes the pin, with the light off.
+
+        pin:  e.g. "GPIO17".
+        pins: a gpiozero pin factory, see `header`.
+
+        Raises IndicatorError.
+        """
+        self._name = f"the indicator on {pin}"
+        with _reached(self._name, IndicatorError):
+            from gpiozero import OutputDevice  # noqa: PLC0415 - an optional extra
+
+            self._light = OutputDevice(pin, pin_factory=pins)
+
+    def turn_on(self) -> None:
+        """Raises IndicatorError unless the pin is then high."""
+        self._drive(True)
+
+    def turn_off(self) -> None:
+        """Raises IndicatorError unless the pin is then low."""
+        self._drive(False)
+
+    def close(self) -> None:
+        """Turns the light off and gives the pin back. Raises IndicatorError."""
+        self.turn_off()
+        self._light.close()
+
+    def _drive(self, lit: bool) -> None:
+        with _reached(self._name, IndicatorError):
+            self._light.value = lit
+            if bool(self._light.value) is not lit:
+                raise IndicatorError(
+                    f"{self._name} stays {'dark' if lit else 'lit'}; check it for a short circuit"
+                )
+
+
+@contextmanager
+def _reached(name: str, error_type: Callable[[str], EdgeAppError]) -> Iterator[None]:
+    """Whatever goes wrong with a pin is an error of ours with a remedy."""
+    try:
+        yield
+    except EdgeAppError:
+        raise
+    # lgpio's error derives from Exception alone, and no fault may pass for a working pin.
+    except Exception as error:
+        raise error_type(f"{name} cannot be reached ({error}); {_REMEDY}") from error
