@@ -21,7 +21,7 @@ from edge_app.adapters.cameras.picture import PictureLimits
 from edge_app.adapters.cameras.reopening import Backoff, ReopeningCamera
 from edge_app.adapters.cameras.replay import ReplayCamera, StillTiming
 from edge_app.adapters.gallery_store import GalleryStore
-from edge_app.adapters.gpio import PinLight, header
+from edge_app.adapters.gpio import PinContact, PinLight, PinShutter, header
 from edge_app.adapters.heap import give_back, share_one_heap
 from edge_app.adapters.index import IndexKind, IndexSettings, build_index
 from edge_app.adapters.indicator import LedIndicator, NoIndicator
@@ -52,7 +52,7 @@ from edge_app.core.consent import IntendedUse
 from edge_app.core.gallery import Gallery, IndexFactory, build_gallery
 from edge_app.errors import CalibrationError, ConfigError
 from edge_app.pipeline import Models, Rules
-from edge_app.ports import Clock, Indicator
+from edge_app.ports import Clock, Indicator, Shutter
 from edge_app.records import Calibration, ClockState
 
 _log = logging.getLogger(__name__)
@@ -231,6 +231,14 @@ def make_indicator(config: Config) -> Indicator:
     return LedIndicator(Path(config.indicator.led)) if config.indicator.led else NoIndicator()
 
 
+def make_shutter(config: Config, clock: Clock) -> Shutter | None:
+    """The privacy switch; None if there is none. Raises ConfigError or PinError."""
+    pins = config.pins
+    if not pins.shutter:
+        return None
+    return PinShutter(PinContact(pins.shutter, pins=header()), settle_s=pins.settle_s, clock=clock)
+
+
 def make_camera(
     config: Config,
     specs: Sequence[SourceSpec],
@@ -240,7 +248,7 @@ def make_camera(
     clock: Clock,
     stop: threading.Event,
 ) -> ReplayCamera | ReopeningCamera:
-    """The frame source, with its indicator if it is a live one (P7).
+    """The frame source; a live one with its indicator (P7) and its shutter.
 
     Raises CameraError, IndicatorError, ConfigError or PinError.
     """
@@ -269,6 +277,7 @@ def make_camera(
             ),
         ),
         indicator=make_indicator(config) if is_live else NoIndicator(),
+        shutter=make_shutter(config, clock) if is_live else None,
         clock=clock,
         realtime=realtime,
         stop_event=stop,

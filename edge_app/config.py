@@ -226,9 +226,13 @@ class PinsConfig(_Section):
     """What is connected to the pins of a Raspberry Pi's header, see docs/wiring.md.
 
     indicator: the light that tells bystanders the camera is open; in place of `indicator.led`.
+    shutter:   the privacy switch: it connects its pin to ground while the camera may be open.
+    settle_s:  how long a contact must be steady.
     """
 
     indicator: Pin = ""
+    shutter: Pin = ""
+    settle_s: float = 0.03
 
 
 class Config(_Section):
@@ -392,6 +396,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "hud.unsure_margin": (0, 0.5),
     "hud.ahead_share": (0.05, 0.9),
     "hud.max_people": (1, 3),
+    "pins.settle_s": (0.01, 0.2),
     "scan.tile": (0.1, 1),
     "scan.scan_tile": (0.1, 1),
     "scan.overlap": (0, 0.5),
@@ -493,6 +498,10 @@ def _check_zone(zone: tuple[tuple[float, float], ...]) -> None:
 
 def _check_pins(config: Config) -> None:
     pins = config.pins
+    named = [value for value in pins.model_dump().values() if isinstance(value, str) and value]
+    for pin in named:
+        if named.count(pin) > 1:
+            raise ConfigError(f"pins: {pin} is named more than once; each part needs its own")
     if config.indicator.led and pins.indicator:
         raise ConfigError(
             "indicator.led and pins.indicator are both set; there is one light, state one"

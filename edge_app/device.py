@@ -202,6 +202,7 @@ class Device:
         self._frames = 0
         self._alert_times_s: list[float] = []
         self._last_view = HudView((), "")
+        self._covered = False
         self._asked_s: float | None = None
 
     def ask(self) -> None:
@@ -278,12 +279,30 @@ class Device:
                         "delivery stopped by a defect; alerts wait in the outbox, start again"
                     )
             self._take_over_gallery()
-            if frame is not None:
+            self._follow_shutter()
+            if self._covered:
+                self._manager.alive("the camera is covered by its switch")
+            elif frame is not None:
                 self._govern(frame, sink)
                 self._manager.alive("running")
             elif self._camera_lost():
                 self._show(HudView((), self._words.camera_lost))
                 self._manager.alive("the camera is lost, and opened again now and then")
+
+    def _follow_shutter(self) -> None:
+        """Forgets at once who was in view when the wearer covers the camera.
+
+        A frame that was taken before and waited in the mailbox is not worked through any more.
+        """
+        covered = self._camera_covered()
+        if covered is self._covered:
+            return
+        self._covered = covered
+        if covered:
+            self._state.forget_faces()
+        words = self._words
+        self._show(HudView((), words.camera_covered if covered else ""))
+        self._outputs.speaker.say(words.camera_covered if covered else words.camera_uncovered)
 
     def _govern(self, frame: Frame, sink: AlertSink) -> None:
         """One frame, with as much effort as the device has time for."""
@@ -360,6 +379,9 @@ class Device:
             self._last_view = view
             self._outputs.display.show(view)
 
+    def _camera_covered(self) -> bool:
+        return isinstance(self._source, ReopeningCamera) and self._source.covered
+
     def _camera_lost(self) -> bool:
         return isinstance(self._source, ReopeningCamera) and self._source.lost
 
@@ -425,6 +447,8 @@ class Device:
             publisher.set_state(self._topics.health, self._health_state(condition, now_s, outbox))
 
     def _condition(self) -> Condition:
+        if self._covered:
+            return Condition.CAMERA_COVERED
         if self._camera_lost():
             return Condition.CAMERA_LOST
         holds = self._lease_holds(self._clock.now())

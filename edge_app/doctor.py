@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from edge_app.adapters.cameras import parse_source
+from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.gpio import PinLight, header
 from edge_app.adapters.indicator import LedIndicator
 from edge_app.adapters.keys import STORE_KEY_NAME, keys_in_home, store_key
@@ -169,6 +170,12 @@ def _camera(config: Config, name: str, clock: Clock) -> Finding:
         )
     stop = threading.Event()
     source = make_camera(config, [spec], still_s=0.1, realtime=False, clock=clock, stop=stop)
+    if isinstance(source, ReopeningCamera) and source.covered:
+        return Finding(
+            "camera",
+            Health.NOT_USED,
+            "not checked, because its privacy switch covers it; uncover it, then try again",
+        )
     patience = threading.Timer(2 * config.camera.timeout_s, stop.set)  # `read` reopens for ever
     source.open()
     patience.start()

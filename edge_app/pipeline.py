@@ -180,6 +180,7 @@ class State:
     """The pipeline's memory between frames of one camera."""
 
     def __init__(self, rules: Rules) -> None:
+        self._rules = rules
         self.scanner = Scanner(rules.scan)
         self.tracker = Tracker(rules.tracking)
         self.tracklets: dict[int, _Tracklet] = {}
@@ -193,6 +194,13 @@ class State:
     def tracklet(self, track: Track) -> _Tracklet:
         """What is known of a track's face; nothing yet, if it is new."""
         return self.tracklets.setdefault(track.track_id, _Tracklet())
+
+    def forget_faces(self) -> None:
+        """Nobody is in view any more: drops the tracks with their votes, and an open question."""
+        self.scanner = Scanner(self._rules.scan)
+        self.tracker = Tracker(self._rules.tracking)
+        self.tracklets.clear()
+        self.asked_until_s = float("-inf")
 
     def ask(self, now_s: float, rules: Rules) -> None:
         """The wearer asks "who is this?" at frame time `now_s`."""

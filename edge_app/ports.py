@@ -63,6 +63,13 @@ class Indicator(Protocol):
     def turn_off(self) -> None: ...
 
 
+class Shutter(Protocol):
+    """The wearer's privacy switch. True whenever it cannot be told. For any thread."""
+
+    @property
+    def covered(self) -> bool: ...
+
+
 class Display(Protocol):
     """Shows the wearer who is there. Called once per change, not once per frame."""
 

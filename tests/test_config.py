@@ -93,6 +93,7 @@ def test_one_value_leaves_the_rest_of_its_section() -> None:
         ({"pins": {"indicator": "GPIO2"}}, "pins.indicator"),
         ({"pins": {"indicator": "GPIO17\n"}}, "pins.indicator"),
         ({"pins": {"indicator": "GPIO17"}, "indicator": {"led": "/sys/x"}}, "are both set"),
+        ({"pins": {"indicator": "GPIO17", "shutter": "GPIO17"}}, "GPIO17 is named more than once"),
         ({"quality": {"min_brightness": 200, "max_brightness": 100}}, "min_brightness"),
     ],
 )

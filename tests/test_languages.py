@@ -57,6 +57,7 @@ def test_a_small_display_shows_every_status_and_mark_whole(language: str) -> Non
     smallest = fonts.at(11)
     for text in (
         said.camera_lost,
+        said.camera_covered,
         said.gallery_too_old,
         said.clock_wrong,
         said.more.format(count=12),

@@ -6,13 +6,19 @@ moved is driven high. docs/wiring.md draws all of it.
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from functools import cache
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from edge_app.core.contact import Cover
 from edge_app.errors import ConfigError, EdgeAppError, IndicatorError, PinError
+from edge_app.ports import Clock
+
+_log: Final = logging.getLogger(__name__)
 
 _REMEDY: Final = "check its wire, that this user is in the group gpio, and that no program uses it"
 
@@ -34,8 +40,13 @@ def header() -> Any:
             "`pip install 'familiar-edge[gpio]'`"
         ) from error
     # Named, not found by gpiozero: its variable GPIOZERO_PIN_FACTORY could put a sham in (P7).
-    with _reached("the pins", PinError):
+    try:
         return LGPIOFactory()
+    except Exception as error:
+        raise PinError(
+            f"pins are configured, and cannot be reached ({error}); they need a Raspberry Pi, and "
+            "a user in the group gpio"
+        ) from error
 
 
 class PinLight:
@@ -78,6 +89,59 @@ class PinLight:
                 raise IndicatorError(
                     f"{self._name} stays {'dark' if lit else 'lit'}; check it for a short circuit"
                 )
+
+
+class PinContact:
+    """A contact between a pin and ground, of a button or a switch."""
+
+    def __init__(self, pin: str, *, pins: Any) -> None:
+        """Takes the pin and pulls it up. Raises PinError."""
+        self._name = f"the contact on {pin}"
+        with _reached(self._name, PinError):
+            from gpiozero import InputDevice  # noqa: PLC0415 - an optional extra
+
+            self._input = InputDevice(pin, pull_up=True, pin_factory=pins)
+        self.is_closed()
+
+    def is_closed(self) -> bool:
+        """Whether it is closed now. Raises PinError."""
+        with _reached(self._name, PinError):
+            return bool(self._input.value)
+
+    def close(self) -> None:
+        """Gives the pin back."""
+        self._input.close()
+
+
+class PinShutter:
+    """The privacy switch; a `Shutter`. Its contact is closed while the camera may be open.
+
+    So a wire that breaks covers the camera, and so does a pin that can no longer be read.
+    """
+
+    def __init__(self, contact: PinContact, *, settle_s: float, clock: Clock) -> None:
+        """settle_s: how long the contact must be closed without a break to uncover the camera."""
+        self._contact = contact
+        self._clock = clock
+        self._cover = Cover(settle_s)
+        self._lock = threading.Lock()
+        self._failed = False
+
+    @property
+    def covered(self) -> bool:
+        with self._lock:
+            return self._cover.feel(self._may_see(), self._clock.monotonic_s())
+
+    def _may_see(self) -> bool:
+        try:
+            closed = self._contact.is_closed()
+        except PinError as error:
+            if not self._failed:
+                _log.warning("the camera counts as covered: %s", error)
+            self._failed = True
+            return False
+        self._failed = False
+        return closed
 
 
 @contextmanager

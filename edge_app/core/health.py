@@ -20,9 +20,10 @@ _REMEMBERED_FRAMES: Final = 10_000
 
 
 class Condition(StrEnum):
-    """The one word on a device. A camera that is lost hides that the gallery is too old."""
+    """The one word on a device: the first that holds, from below RUNNING downwards."""
 
     RUNNING = "running"
+    CAMERA_COVERED = "camera covered"
     CAMERA_LOST = "camera lost"
     GALLERY_TOO_OLD = "gallery too old"
 

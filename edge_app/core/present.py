@@ -50,6 +50,8 @@ class Phrases:
     more: str
     nobody: str
     camera_lost: str
+    camera_covered: str
+    camera_uncovered: str
     gallery_too_old: str
     clock_wrong: str
 
@@ -66,6 +68,8 @@ _LANGUAGES: Final = {
         more="+{count} more",
         nobody="nobody recognised",
         camera_lost="camera lost",
+        camera_covered="camera covered",
+        camera_uncovered="camera on",
         gallery_too_old="gallery old, go online",
         clock_wrong="clock went back",
     ),
@@ -80,6 +84,8 @@ _LANGUAGES: Final = {
         more="+{count} weitere",
         nobody="niemand erkannt",
         camera_lost="Kamera fehlt",
+        camera_covered="Kamera verdeckt",
+        camera_uncovered="Kamera an",
         gallery_too_old="veraltet, online gehen",
         clock_wrong="Uhr ging zurück",
     ),
@@ -94,6 +100,8 @@ _LANGUAGES: Final = {
         more="+{count} de plus",
         nobody="personne n'est reconnu",
         camera_lost="caméra perdue",
+        camera_covered="caméra couverte",
+        camera_uncovered="caméra activée",
         gallery_too_old="périmé, se connecter",
         clock_wrong="horloge reculée",
     ),

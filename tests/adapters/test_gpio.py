@@ -98,7 +98,7 @@ def test_where_there_is_no_raspberry_pi_the_pins_are_an_error(
     """With the real libraries; and a variable that asks for sham pins changes nothing."""
     monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "mock")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(PinError, match="the pins cannot be reached"):
+    with pytest.raises(PinError, match=r"cannot be reached .*; they need a Raspberry Pi"):
         header()
     assert list(tmp_path.iterdir()) == []
 

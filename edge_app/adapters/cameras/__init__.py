@@ -18,7 +18,7 @@ from edge_app.adapters.cameras.replay import ReplayCamera, StillTiming
 from edge_app.adapters.cameras.v4l2 import V4l2Camera
 from edge_app.adapters.indicator import IndicatedCamera
 from edge_app.errors import CameraError
-from edge_app.ports import Clock, FrameSource, Indicator
+from edge_app.ports import Clock, FrameSource, Indicator, Shutter
 
 _SCHEME: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -102,14 +102,15 @@ def make_source(
     *,
     settings: CameraSettings,
     indicator: Indicator,
+    shutter: Shutter | None,
     clock: Clock,
     realtime: bool,
     stop_event: threading.Event,
 ) -> ReplayCamera | ReopeningCamera:
     """The frame source for one live camera, or for one or more replays; not opened yet.
 
-    A live camera shows its indicator and is reopened when it vanishes, until `stop_event`
-    is set. `realtime` is for replays. Raises CameraError.
+    A live camera shows its indicator, is closed while its shutter covers it, and is reopened when
+    it vanishes, until `stop_event` is set. `realtime` is for replays. Raises CameraError.
     """
     if not specs:
         raise CameraError("no source is given; name a picture, a folder, a video or a camera")
@@ -125,7 +126,11 @@ def make_source(
         raise CameraError("a live camera must be the only source; give one camera or only files")
     camera = IndicatedCamera(inner=_live(specs[0], settings, clock), indicator=indicator)
     return ReopeningCamera(
-        inner=camera, backoff=settings.backoff, clock=clock, stop_event=stop_event
+        inner=camera,
+        backoff=settings.backoff,
+        clock=clock,
+        stop_event=stop_event,
+        shutter=shutter,
     )
 
 

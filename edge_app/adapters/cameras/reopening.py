@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_app.errors import CameraError
-from edge_app.ports import Clock, FrameSource
+from edge_app.ports import Clock, FrameSource, Shutter
 from edge_app.records import Frame, FrameOrigin
 
 _log: Final = logging.getLogger(__name__)
@@ -42,6 +42,10 @@ class ReopeningCamera:
     Sequence numbers continue over reopenings. `close` belongs to the thread that reads;
     other threads set `stop_event`.
 
+    While its shutter covers it, the camera inside is closed, and neither opened nor waited for:
+    `open` then returns with it closed, and `read` blocks on. A picture that was being taken when
+    the shutter closed is thrown away.
+
     Only CameraError counts as lost: an IndicatorError from an `IndicatedCamera` inside goes
     through, because a light that fails is not waited out (P7).
     """
@@ -53,8 +57,12 @@ class ReopeningCamera:
         backoff: Backoff,
         clock: Clock,
         stop_event: threading.Event,
+        shutter: Shutter | None = None,
     ) -> None:
+        """shutter: None if the device has none."""
         self._inner = inner
+        self._shutter = shutter
+        self._is_open = False
         self._backoff = backoff
         self._clock = clock
         self._stop_event = stop_event
@@ -83,32 +91,55 @@ class ReopeningCamera:
         return self._lost
 
     @property
+    def covered(self) -> bool:
+        """Whether the shutter covers the camera now. May be read from any thread."""
+        return self._shutter is not None and self._shutter.covered
+
+    @property
     def reopenings(self) -> int:
         """How often the camera was lost and found again."""
         return self._reopenings
 
     def open(self) -> None:
-        self._inner.open()
+        if not self.covered:
+            self._open()
 
     def read(self) -> Frame | None:
         while not self._stop_event.is_set():
+            if self.covered:
+                self._release()
+                self._clock.sleep(_SLICE_S)
+                continue
             try:
-                if self._lost:
-                    self._inner.open()
+                if not self._is_open:
+                    self._open()
                 frame = self._inner.read()
             except CameraError as error:
                 self._lose(error)
                 self._wait()
             else:
                 self._find()
-                return None if frame is None else self._renumbered(frame)
+                if frame is None:
+                    return None
+                if not self.covered:
+                    return self._renumbered(frame)
         return None
 
     def close(self) -> None:
+        self._is_open = False
         self._inner.close()
 
+    def _open(self) -> None:
+        self._inner.open()
+        self._is_open = True
+
+    def _release(self) -> None:
+        if self._is_open:
+            self.close()
+            self._sequence_offset = self._next_sequence
+
     def _lose(self, error: CameraError) -> None:
-        self._inner.close()
+        self.close()
         if not self._lost:
             _log.warning("camera lost, trying to reopen it: %s", error)
         self._lost = True

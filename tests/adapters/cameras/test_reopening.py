@@ -245,6 +245,130 @@ def test_an_error_of_the_light_is_not_waited_out() -> None:
     assert inner.log.count("open") == opens
 
 
+class Switch:
+    """A privacy switch."""
+
+    covered = False
+
+
+def shuttered(script: str) -> tuple[ReopeningCamera, Flaky, Switch, WatchedClock]:
+    inner, switch, clock = Flaky(script), Switch(), WatchedClock()
+    camera = ReopeningCamera(
+        inner=inner,
+        backoff=BACKOFF,
+        clock=clock,
+        stop_event=threading.Event(),
+        shutter=switch,
+    )
+    return camera, inner, switch, clock
+
+
+def uncover_at(switch: Switch, clock: WatchedClock, at_s: float) -> None:
+    def look() -> None:
+        switch.covered = clock.monotonic_s() < at_s
+
+    clock.on_sleep = look
+
+
+def test_a_camera_that_is_covered_at_the_start_is_not_opened_until_it_is_uncovered() -> None:
+    camera, inner, switch, clock = shuttered("of")
+    switch.covered = True
+    camera.open()
+    assert camera.covered
+    assert inner.log == []
+    uncover_at(switch, clock, 5.0)
+    frame = camera.read()
+    assert frame is not None
+    assert inner.log == ["open"]
+    assert 5.0 <= clock.monotonic_s() < 5.1
+    assert (camera.lost, camera.reopenings) == (False, 0)
+
+
+def test_covering_closes_the_camera_and_its_numbers_go_on() -> None:
+    camera, inner, switch, clock = shuttered("off" + "of")
+    camera.open()
+    assert [frame.sequence for _ in range(2) if (frame := camera.read())] == [0, 1]
+    switch.covered = True
+    closed: list[bool] = []
+    uncover_at(switch, clock, 2.0)
+    uncover = clock.on_sleep
+
+    def look() -> None:
+        closed.append(not inner.is_open)
+        uncover()
+
+    clock.on_sleep = look
+    frame = camera.read()
+    assert frame is not None
+    assert frame.sequence == 2
+    assert all(closed)
+    assert inner.log == ["open", "close", "open"]
+
+
+def test_a_picture_that_was_being_taken_when_it_was_covered_is_thrown_away() -> None:
+    camera, inner, switch, clock = shuttered("of" + "of")
+    camera.open()
+    taken = inner.read
+
+    def cover_meanwhile() -> Frame | None:
+        switch.covered = True
+        return taken()
+
+    inner.read = cover_meanwhile  # type: ignore[method-assign]
+    clock.on_sleep = camera._stop_event.set
+    assert camera.read() is None
+    assert not inner.is_open
+
+
+def test_a_lost_camera_that_is_covered_is_not_tried_until_it_is_uncovered() -> None:
+    camera, inner, switch, clock = shuttered("o" + "x" + "of")
+    camera.open()
+
+    def look() -> None:
+        switch.covered = 0.5 < clock.monotonic_s() < 100
+
+    clock.on_sleep = look
+    assert camera.read() is not None
+    assert clock.monotonic_s() >= 100
+    assert inner.log == ["open", "close", "open"]
+    assert not camera.lost
+
+
+def test_stopping_ends_the_wait_for_a_covered_camera() -> None:
+    camera, inner, switch, clock = shuttered("")
+    switch.covered = True
+    camera.open()
+    clock.on_sleep = lambda: camera._stop_event.set() if clock.monotonic_s() > 3 else None
+    assert camera.read() is None
+    assert inner.log == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("fx"), st.booleans()), max_size=40))
+def test_whatever_happens_no_frame_comes_from_a_covered_camera(
+    steps: list[tuple[str, bool]],
+) -> None:
+    """The camera fails, and the switch moves, whenever they like."""
+    camera, inner, switch, _ = shuttered("")
+    looks = [covered for _, covered in steps]
+
+    class Moving:
+        @property
+        def covered(self) -> bool:
+            switch.covered = looks.pop(0) if looks else False
+            return switch.covered
+
+    inner.script = [step for step, _ in steps]
+    camera._shutter = Moving()
+    try:
+        camera.open()
+    except CameraError:
+        return
+    while (frame := camera.read()) is not None:
+        assert not switch.covered
+        assert inner.is_open
+        assert frame is not None
+
+
 def test_a_network_camera_that_dies_comes_back(server: Server) -> None:
     server.start(say(HEAD + part(jpeg(50)) + part(jpeg(50))))
     stop_event = threading.Event()

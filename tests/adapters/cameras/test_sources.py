@@ -40,6 +40,7 @@ def made(*texts: str, indicator: Indicator | None = None) -> ReplayCamera | Reop
         [parse_source(text) for text in texts],
         settings=SETTINGS,
         indicator=indicator or NoIndicator(),
+        shutter=None,
         clock=SystemClock(),
         realtime=False,
         stop_event=threading.Event(),
