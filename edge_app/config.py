@@ -202,14 +202,19 @@ class HudConfig(_Section):
 
     display: "auto" is the terminal if there is one.
     speech:  names are also spoken, through espeak-ng.
-    unsure_margin, ahead_share, max_people: see `edge_app.core.present.PresentSettings`.
+    lease_warning_h: how long before the fleet's gallery is too old the display says so.
+    The rest: see `edge_app.core.steady.PresentSettings`.
     """
 
     display: Literal["auto", "terminal", "none"] = "auto"
     speech: bool = False
     language: Literal["en", "de", "fr"] = "en"
+    lease_warning_h: float = 4.0
     unsure_margin: float = 0.05
+    unsure_slack: float = 0.02
     ahead_share: float = 0.34
+    side_slack: float = 0.04
+    hold_s: float = 0.5
     max_people: int = 3
 
 
@@ -393,8 +398,12 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "sync.jitter": (0, 1),
     "sync.backoff_s": (1, 600),
     "sync.tell_deadline_s": (1, 60),
+    "hud.lease_warning_h": (0, 24),
     "hud.unsure_margin": (0, 0.5),
+    "hud.unsure_slack": (0, 0.05),
     "hud.ahead_share": (0.05, 0.9),
+    "hud.side_slack": (0, 0.2),
+    "hud.hold_s": (0, 2),
     "hud.max_people": (1, 3),
     "pins.settle_s": (0.01, 0.2),
     "scan.tile": (0.1, 1),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -39,7 +39,8 @@ from edge_app.config import Config
 from edge_app.core.gallery import Gallery
 from edge_app.core.governor import Governor
 from edge_app.core.health import Condition, Health, HealthPeriod
-from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, phrases, spoken_text
+from edge_app.core.present import hud_view, phrases, spoken_text
+from edge_app.core.steady import PresentSettings, RecognisedFace, Shown, steady
 from edge_app.errors import DeliveryError
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
 from edge_app.ports import AlertSink, Clock, Display, FrameSource, Speaker
@@ -190,9 +191,13 @@ class Device:
         self._alerts = AlertMaker(config, home, self._models, clock)
         self._present = PresentSettings(
             unsure_margin=config.hud.unsure_margin,
+            unsure_slack=config.hud.unsure_slack,
             ahead_share=config.hud.ahead_share,
+            side_slack=config.hud.side_slack,
+            hold_s=config.hud.hold_s,
             max_people=config.hud.max_people,
         )
+        self._people: tuple[Shown, ...] = ()
         self._words = phrases(config.hud.language)
         self._mailbox = Mailbox(lossless=lossless)
         self._camera = CameraThread(source=source, mailbox=self._mailbox, stop_event=stop)
@@ -286,7 +291,8 @@ class Device:
                 self._govern(frame, sink)
                 self._manager.alive("running")
             elif self._camera_lost():
-                self._show(HudView((), self._words.camera_lost))
+                self._people = ()
+                self._show(HudView((), self._words.camera_lost, fault=True))
                 self._manager.alive("the camera is lost, and opened again now and then")
 
     def _follow_shutter(self) -> None:
@@ -329,8 +335,15 @@ class Device:
         fault = self._time_fault(now)
         gallery = self._nobody if fault else self._gallery
         result = self._pipeline.process(frame, self._state, gallery, now)
-        view = self._view(result, frame, fault)
-        self._show(view)
+        self._people = self._seen_by_wearer(result, frame, gallery, now)
+        self._show(
+            hud_view(
+                self._people,
+                fault=fault,
+                hint=self._hint(now),
+                language=self._config.hud.language,
+            )
+        )
         for sighting in result.sightings:
             alert = self._alerts.alert(sighting, gallery)
             if alert is not None:
@@ -338,41 +351,44 @@ class Device:
                 self._alert_times_s.append(round(frame.time_s, 3))
         newcomers = {sighting.candidate.person_id for sighting in result.sightings}
         if newcomers:
-            spoken = self._view(result, frame, "", only=newcomers)
-            self._outputs.speaker.say(spoken_text(spoken.lines, self._config.hud.language))
+            lines = [person.line for person in self._people if person.person_id in newcomers]
+            self._outputs.speaker.say(spoken_text(lines, self._config.hud.language))
         self._stopwatch.lap("present")
         self._stopwatch.end_frame()
         self._frames += 1
         self._health.worked(self._clock.monotonic_s() - begun_s)
 
-    def _view(
-        self,
-        result: FrameResult,
-        frame: Frame,
-        status: str,
-        only: AbstractSet[str] | None = None,
-    ) -> HudView:
+    def _seen_by_wearer(
+        self, result: FrameResult, frame: Frame, gallery: Gallery, now: datetime
+    ) -> tuple[Shown, ...]:
+        """Who is shown: who is recognised, and for a moment who was, while they may be (P2)."""
         faces = []
         for seen in result.recognised:
             person = self._gallery.member(seen.person_id)
-            if person is not None and (only is None or seen.person_id in only):
+            if person is not None:
+                x_px = seen.box_px.centre[0]
                 faces.append(
                     RecognisedFace(
-                        seen.person_id,
-                        person.name,
-                        person.relation,
-                        seen.box_px.centre[0],
-                        seen.similarity,
+                        seen.person_id, person.name, person.relation, x_px, seen.similarity
                     )
                 )
-        return hud_view(
+        return steady(
+            [p for p in self._people if gallery.is_usable(p.person_id, frame.origin, now)],
             faces,
+            now_s=frame.time_s,
             frame_width_px=frame.width_px,
             threshold=self._gallery.calibration.threshold,
-            status=status,
-            language=self._config.hud.language,
             settings=self._present,
         )
+
+    def _hint(self, now: datetime) -> str:
+        """What the wearer had better know while all is well; empty: nothing."""
+        if self._lease is None:
+            return ""
+        left_h = (self._lease - now).total_seconds() / 3600
+        if left_h > self._config.hud.lease_warning_h:
+            return ""
+        return self._words.lease_ends.format(hours=math.ceil(left_h))
 
     def _show(self, view: HudView) -> None:
         if view != self._last_view:

@@ -409,8 +409,10 @@ class HudLine:
 class HudView:
     """Everything a display may show at one moment.
 
-    status: short words on the camera and gallery, e.g. "camera lost"; empty if all is well.
+    status: short words on camera, gallery and sound, e.g. "camera lost"; empty if all is well.
+    fault:  nobody can be recognised until what the status says is put right.
     """
 
     lines: tuple[HudLine, ...]
     status: str
+    fault: bool = False

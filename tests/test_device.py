@@ -248,7 +248,7 @@ def test_a_lost_camera_takes_the_name_away(make: Make) -> None:
     runner = threading.Thread(target=device.run)
     runner.start()
     try:
-        until(lambda: HudView((), "camera lost") in screen.views, "the loss is shown")
+        until(lambda: HudView((), "camera lost", fault=True) in screen.views, "the loss is shown")
     finally:
         stop.set()
         runner.join()

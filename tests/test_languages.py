@@ -61,6 +61,9 @@ def test_a_small_display_shows_every_status_and_mark_whole(language: str) -> Non
         said.gallery_too_old,
         said.clock_wrong,
         said.more.format(count=12),
+        said.lease_ends.format(hours=24),
+        said.no_sound,
+        said.known,
     ):
         assert smallest.getlength(fonts.legible(text), mode="1") <= WIDTH_PX - 4
     # Beside the arrow there is less room.

@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
+from edge_app.core.steady import Shown
 from edge_app.errors import ConfigError
 from edge_app.records import Direction, HudLine, HudView
 
 
 @dataclass(frozen=True, slots=True)
-class PresentSettings:
-    """How recognised people are put into words.
-
-    unsure_margin: similarity above the threshold below which a person is "probably".
-    ahead_share:   middle part of the frame's width that counts as ahead, in 0 to 1.
-    max_people:    most people shown at once; the displays are drawn for 3.
-    """
-
-    unsure_margin: float
-    ahead_share: float
-    max_people: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecognisedFace:
-    """One tracklet with a decided match, as of one frame.
-
-    centre_x_px: centre of the face's box in that frame.
-    similarity:  the decision's comparison score (cosine).
-    """
-
-    person_id: str
-    name: str = field(repr=False)
-    relation: str = field(repr=False)
-    centre_x_px: float
-    similarity: float
-
-
-@dataclass(frozen=True, slots=True)
 class Phrases:
-    """One language. `probably` takes {name}, `more` takes {count}."""
+    """One language. `probably` takes {name}, `more` takes {count}, `lease_ends` {hours}.
+
+    said_*: for the ear; the others must fit a small display.
+    """
 
     directions: dict[Direction, str]
     probably: str
@@ -54,6 +28,14 @@ class Phrases:
     camera_uncovered: str
     gallery_too_old: str
     clock_wrong: str
+    lease_ends: str
+    no_sound: str
+    known: str
+    display_lost: str
+    said_camera_lost: str
+    said_camera_back: str
+    said_gallery_too_old: str
+    said_clock_wrong: str
 
 
 _LANGUAGES: Final = {
@@ -72,6 +54,14 @@ _LANGUAGES: Final = {
         camera_uncovered="camera on",
         gallery_too_old="gallery old, go online",
         clock_wrong="clock went back",
+        lease_ends="go online: {hours} h left",
+        no_sound="no sound",
+        known="someone you know",
+        display_lost="no connection to the device",
+        said_camera_lost="The camera is lost. I cannot see anybody.",
+        said_camera_back="The camera is back.",
+        said_gallery_too_old="I recognise nobody until the device was online.",
+        said_clock_wrong="The clock is wrong. I recognise nobody until it is right.",
     ),
     "de": Phrases(
         directions={
@@ -88,6 +78,14 @@ _LANGUAGES: Final = {
         camera_uncovered="Kamera an",
         gallery_too_old="veraltet, online gehen",
         clock_wrong="Uhr ging zurück",
+        lease_ends="online gehen in {hours} h",
+        no_sound="kein Ton",
+        known="jemand Bekanntes",
+        display_lost="keine Verbindung zum Gerät",
+        said_camera_lost="Die Kamera fehlt. Ich sehe niemanden.",
+        said_camera_back="Die Kamera ist wieder da.",
+        said_gallery_too_old="Ich erkenne niemanden, bis das Gerät online war.",
+        said_clock_wrong="Die Uhr geht falsch. Ich erkenne niemanden, bis sie stimmt.",
     ),
     "fr": Phrases(
         directions={
@@ -104,6 +102,14 @@ _LANGUAGES: Final = {
         camera_uncovered="caméra activée",
         gallery_too_old="périmé, se connecter",
         clock_wrong="horloge reculée",
+        lease_ends="connecter sous {hours} h",
+        no_sound="pas de son",
+        known="une connaissance",
+        display_lost="pas de liaison avec l'appareil",
+        said_camera_lost="La caméra est perdue. Je ne vois personne.",
+        said_camera_back="La caméra est de retour.",
+        said_gallery_too_old="Je ne reconnais personne tant que l'appareil n'est pas connecté.",
+        said_clock_wrong="L'horloge est fausse. Je ne reconnais personne tant qu'elle l'est.",
     ),
 }
 
@@ -121,45 +127,19 @@ def phrases(language: str) -> Phrases:
         raise ConfigError(f"there is no language {language!r}; choose one of: {known}") from None
 
 
-def hud_view(
-    faces: Sequence[RecognisedFace],
-    *,
-    frame_width_px: int,
-    threshold: float,
-    status: str,
-    language: str,
-    settings: PresentSettings,
-) -> HudView:
-    """Return what a display may show: each person once, from left to right.
+def hud_view(people: Sequence[Shown], *, fault: str, hint: str, language: str) -> HudView:
+    """Return what a display may show: the people who have a line, in their order.
 
-    A person with two tracklets is shown where the score is higher. Of more than
-    `max_people`, those with the highest scores stay, and an empty status says how many more.
-
-    frame_width_px: 1 or more.
-    threshold:      the gallery's; every score is at or above it.
+    fault: why nobody can be recognised, and what to do; empty if somebody can.
+    hint:  what is worth knowing otherwise; told where there is no fault, and nobody without a line.
 
     Raises:
         ConfigError: there is no such language.
     """
-    best: dict[str, RecognisedFace] = {}
-    for face in sorted(faces, key=lambda face: (-face.similarity, face.centre_x_px)):
-        best.setdefault(face.person_id, face)
-    shown = list(best.values())[: settings.max_people]
-    shown.sort(key=lambda face: (face.centre_x_px, face.person_id))
-    hidden = len(best) - len(shown)
+    lines = tuple(person.line for person in people if person.has_line)
+    hidden = len(people) - len(lines)
     more = phrases(language).more.format(count=hidden) if hidden else ""
-    return HudView(
-        lines=tuple(
-            HudLine(
-                name=clean_text(face.name),
-                relation=clean_text(face.relation),
-                direction=direction(face.centre_x_px / frame_width_px, settings.ahead_share),
-                unsure=face.similarity < threshold + settings.unsure_margin,
-            )
-            for face in shown
-        ),
-        status=status or more,
-    )
+    return HudView(lines, fault or more or hint, fault=bool(fault))
 
 
 def spoken_text(lines: Sequence[HudLine], language: str) -> str:
@@ -174,23 +154,6 @@ def spoken_text(lines: Sequence[HudLine], language: str) -> str:
         + "."
         for line in lines
     )
-
-
-def direction(x: float, ahead_share: float) -> Direction:
-    """Return where a face is, from its centre's x relative to the frame's width, 0 to 1."""
-    if abs(x - 0.5) <= ahead_share / 2:
-        return Direction.AHEAD
-    return Direction.LEFT if x < 0.5 else Direction.RIGHT
-
-
-def clean_text(text: str) -> str:
-    """Return the text in NFC on one line, without control, format and unassigned characters.
-
-    A name is typed in by somebody: terminal escapes and direction overrides must not reach a
-    display.
-    """
-    spaced = " ".join(unicodedata.normalize("NFC", text).split())
-    return "".join(char for char in spaced if unicodedata.category(char)[0] != "C")
 
 
 def _who(line: HudLine, words: Phrases) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from edge_app.core.present import clean_text
 from edge_app.core.revocation import spoken_code
+from edge_app.core.text import clean_text
 from edge_app.enrolment.consent_notice import Notice
 from edge_app.enrolment.station import PII_INFORMATION, Enrolled
 from edge_app.records import ConsentRecord, LawfulBasis, Purpose

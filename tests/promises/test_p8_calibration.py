@@ -22,7 +22,8 @@ from edge_app.core.calibrate import (
     threshold_for,
 )
 from edge_app.core.gallery import Gallery, comparisons_per_search
-from edge_app.core.present import PresentSettings, RecognisedFace, hud_view, spoken_text
+from edge_app.core.present import hud_view, spoken_text
+from edge_app.core.steady import PresentSettings, RecognisedFace, steady
 from edge_app.device import Device, Outputs
 from edge_app.doctor import Health, examine
 from edge_app.errors import CalibrationError
@@ -206,11 +207,17 @@ def test_doctor_tells_when_strangers_were_measured_to_score_higher(
 @pytest.mark.parametrize("similarity", [0.6, 0.72, 0.999])
 def test_what_the_wearer_sees_and_hears_shows_no_score(similarity: float) -> None:
     """92 % sure of what? A score means something next to its threshold and FPIR only."""
-    settings = PresentSettings(unsure_margin=0.05, ahead_share=0.34, max_people=3)
-    face = RecognisedFace("p", "Anna", "colleague", 500.0, similarity)
-    view = hud_view(
-        [face], frame_width_px=1000, threshold=0.6, status="", language="en", settings=settings
+    settings = PresentSettings(
+        unsure_margin=0.05,
+        unsure_slack=0.02,
+        ahead_share=0.34,
+        side_slack=0.04,
+        hold_s=0.5,
+        max_people=3,
     )
+    face = RecognisedFace("p", "Anna", "colleague", 500.0, similarity)
+    people = steady([], [face], now_s=0, frame_width_px=1000, threshold=0.6, settings=settings)
+    view = hud_view(people, fault="", hint="", language="en")
     shown = f"{view.lines} {view.status} {spoken_text(view.lines, 'en')}"
     assert "Anna" in shown
     assert not re.search(r"\d|%|percent|sure\b", shown.replace("unsure=", ""))
