@@ -197,16 +197,37 @@ class OutboxConfig(_Section):
     max_alerts: int = 10_000
 
 
+class OledConfig(_Section):
+    """How a display of 128 x 64 pixels is connected; see
+    `edge_app.adapters.displays.oled.OledWiring`."""
+
+    controller: Literal["ssd1306", "ssd1309"] = "ssd1306"
+    bus: Literal["i2c", "spi"] = "i2c"
+    i2c_bus: int = 1
+    i2c_address: int = 0x3C
+    spi_bus: int = 0
+    spi_device: int = 0
+    spi_data_pin: int = 24
+    spi_reset_pin: int = 25
+    upside_down: bool = False
+
+
 class HudConfig(_Section):
     """What the wearer sees and hears.
 
     display: "auto" is the terminal if there is one.
+    oled:    for display = "oled".
+    framebuffer: the device for display = "framebuffer".
+    fonts:   TrueType or OpenType files for letters that are not Latin, tried in order.
     speech:  names are also spoken, through espeak-ng.
     lease_warning_h: how long before the fleet's gallery is too old the display says so.
     The rest: see `edge_app.core.steady.PresentSettings`.
     """
 
-    display: Literal["auto", "terminal", "none"] = "auto"
+    display: Literal["auto", "terminal", "oled", "framebuffer", "none"] = "auto"
+    oled: OledConfig = OledConfig()
+    framebuffer: str = "/dev/fb0"
+    fonts: tuple[str, ...] = ()
     speech: bool = False
     language: Literal["en", "de", "fr"] = "en"
     lease_warning_h: float = 4.0
@@ -398,6 +419,12 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "sync.jitter": (0, 1),
     "sync.backoff_s": (1, 600),
     "sync.tell_deadline_s": (1, 60),
+    "hud.oled.i2c_bus": (0, 63),
+    "hud.oled.i2c_address": (0x08, 0x77),
+    "hud.oled.spi_bus": (0, 15),
+    "hud.oled.spi_device": (0, 15),
+    "hud.oled.spi_data_pin": (1, 63),
+    "hud.oled.spi_reset_pin": (1, 63),
     "hud.lease_warning_h": (0, 24),
     "hud.unsure_margin": (0, 0.5),
     "hud.unsure_slack": (0, 0.05),

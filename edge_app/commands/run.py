@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from edge_app.adapters.displays import DemoPngDisplay, FontSet, NullDisplay, TerminalDisplay
+from edge_app.adapters.displays.demo_png import DemoPngDisplay
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.sinks import JsonLinesSink
 from edge_app.adapters.speech import EspeakSpeaker, NullSpeaker
@@ -23,6 +23,7 @@ from edge_app.device import Device, Outputs, RunSummary, stop_on_signals
 from edge_app.errors import DeliveryError
 from edge_app.ports import Display, Speaker
 from edge_app.records import FrameOrigin, Rejection
+from edge_app.wearer import make_display, make_fonts
 
 
 class Output(StrEnum):
@@ -113,14 +114,10 @@ def run(
 
 
 def _display(config: Config, origin: FrameOrigin, hud_png: Path | None, output: Output) -> Display:
-    language = config.hud.language
-    if hud_png is not None:
-        return DemoPngDisplay(hud_png, origin=origin, fonts=FontSet(None), language=language)
-    chosen = config.hud.display
-    wanted = sys.stderr.isatty() and output is Output.TEXT if chosen == "auto" else chosen != "none"
-    return (
-        TerminalDisplay(sys.stderr, origin=origin, language=language) if wanted else NullDisplay()
-    )
+    if hud_png is None:
+        return make_display(config, origin, terminal_is_free=output is Output.TEXT)
+    fonts, language = make_fonts(config), config.hud.language
+    return DemoPngDisplay(hud_png, origin=origin, fonts=fonts, language=language)
 
 
 def _speaker(config: Config) -> Speaker:

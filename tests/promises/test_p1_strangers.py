@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 import edge_app.device
 from edge_app.adapters.clock import SystemClock
-from edge_app.adapters.displays import DemoPngDisplay, FontSet
+from edge_app.adapters.displays.demo_png import DemoPngDisplay
+from edge_app.adapters.displays.fonts import FontSet
 from edge_app.adapters.sinks import JsonLinesSink
 from edge_app.adapters.speech import NullSpeaker
 from edge_app.app import Home, load_models
@@ -203,7 +204,7 @@ def _watch(
         lossless=True,
         outputs=Outputs(
             display=DemoPngDisplay(
-                pictures, origin=FrameOrigin.REPLAY, fonts=FontSet(None), language="en"
+                pictures, origin=FrameOrigin.REPLAY, fonts=FontSet(), language="en"
             ),
             speaker=NullSpeaker(),
             sinks=(JsonLinesSink(said),),
