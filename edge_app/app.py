@@ -326,6 +326,7 @@ def make_publisher(
         settings=PublisherSettings(
             max_inflight=mqtt.max_inflight,
             ack_timeout_s=mqtt.ack_timeout_s,
+            hold_s=mqtt.hold_s,
             poll_interval_s=mqtt.poll_interval_s,
             backoff_min_s=mqtt.backoff_min_s,
             backoff_max_s=mqtt.backoff_max_s,

@@ -151,7 +151,9 @@ class ControllerConfig(_Section):
 
 
 class MqttConfig(_Section):
-    """broker: mqtt://host:1883 or mqtts://user@host:8883; empty: alerts wait in the outbox."""
+    """broker: mqtt://host:1883 or mqtts://user@host:8883; empty: alerts wait in the outbox.
+    hold_s: how long an acknowledged alert is kept; longer than the broker's interval of saving.
+    """
 
     broker: str = ""
     password_file: str = ""
@@ -163,6 +165,7 @@ class MqttConfig(_Section):
     connect_timeout_s: float = 10.0
     keepalive_s: int = 30
     ack_timeout_s: float = 20.0
+    hold_s: float = 20.0
     poll_interval_s: float = 0.2
     backoff_min_s: float = 0.5
     backoff_max_s: float = 60.0
@@ -406,6 +409,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "mqtt.connect_timeout_s": (0.1, 120),
     "mqtt.keepalive_s": (5, 600),
     "mqtt.ack_timeout_s": (0.5, 300),
+    "mqtt.hold_s": (1, 600),
     "mqtt.poll_interval_s": (0.01, 10),
     "mqtt.backoff_min_s": (0.05, 60),
     "mqtt.backoff_max_s": (0.05, 3600),

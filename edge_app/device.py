@@ -275,6 +275,7 @@ class Device:
                 checked_s = self._clock.monotonic_s()
                 self._follow_store()
                 self._follow_lease()
+                outbox.drop_expired()
                 if publisher is not None:
                     self._tell_states(publisher, outbox)
                 if self._governor is not None:

@@ -1,5 +1,8 @@
 """Small things that several tests share."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -25,3 +28,14 @@ def embedding_of(pipeline: Pipeline, image: ImageBgr) -> Float32Array:
     """The unit-length embedding of the only face in a picture."""
     face, _ = pipeline.aligned(image, pipeline.detect_whole(image)[0])
     return pipeline.embed(face)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let every write beyond `size` bytes fail, as on a broken or full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

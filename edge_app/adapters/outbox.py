@@ -1,10 +1,10 @@
 """The durable queue between a decided alert and the network (P10).
 
 One SQLite file in WAL mode with synchronous=FULL: when `put` returns, the alert survives a
-killed process and a pulled plug. It stays until the broker has acknowledged it, it has
-expired, or the bound forces out the oldest; each of these ends is counted in the same
-transaction. Events hold a pseudonym only (P9); even so each is encrypted and bound to its id
-(AES-256-GCM), the file is mode 0600, and deleted rows are overwritten.
+killed process and a pulled plug. It stays until it was delivered, it has expired, or the bound
+forces out the oldest; each of these ends is counted in the same transaction. Events hold a
+pseudonym only (P9); even so each is encrypted and bound to its id (AES-256-GCM), the file is
+mode 0600, and deleted rows are overwritten.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,10 @@ from edge_app.ports import Clock
 _FORMAT: Final = 2
 _NONCE_BYTES: Final = 12
 _KEY_CHECK: Final = "key check"
+_INDEXES: Final = (
+    "CREATE INDEX IF NOT EXISTS by_deadline ON alert (boot_id, deadline_ms)",
+    "CREATE INDEX IF NOT EXISTS by_expiry ON alert (expiry_ms)",
+)
 _SCHEMA: Final = (
     """
     CREATE TABLE alert (
@@ -51,6 +55,10 @@ _SCHEMA: Final = (
 # Within one boot an alert's age is therefore measured on the monotonic clock.
 _REMAINING_MS: Final = (
     "CASE boot_id WHEN :boot_id THEN deadline_ms - :monotonic_ms ELSE expiry_ms - :wall_ms END"
+)
+_HAS_EXPIRED: Final = (
+    "(boot_id = :boot_id AND deadline_ms <= :monotonic_ms"
+    " OR boot_id <> :boot_id AND expiry_ms <= :wall_ms)"
 )
 
 
@@ -75,8 +83,8 @@ class OutboxCounts:
 
     pending:    still to be delivered.
     delivered:  acknowledged by the broker.
-    expired:    dropped because its time was over.
-    forced_out: dropped as the oldest because the outbox was full.
+    expired:    dropped because its time was over, and not acknowledged.
+    forced_out: dropped as the oldest because the outbox was full, and not acknowledged.
     """
 
     pending: int
@@ -113,6 +121,7 @@ class Outbox:
         self._clock = clock
         self._lock = threading.Lock()
         self._cipher = AESGCM(key)
+        self._acknowledged: set[str] = set()
         with self._wrapped_errors():
             self._database = _open(path)
         try:
@@ -143,8 +152,7 @@ class Outbox:
             known = database.execute("SELECT 1 FROM alert WHERE alert_id = ?", (alert_id,))
             if known.fetchone() is not None:
                 return
-            if _count_pending(database) >= self._max_alerts:
-                self._drop_expired(database)
+            self._drop_expired(database)
             self._force_out(database, _count_pending(database) - self._max_alerts + 1)
             database.execute(
                 "INSERT INTO alert (alert_id, topic, sealed, expiry_ms, boot_id, deadline_ms)"
@@ -155,16 +163,17 @@ class Outbox:
     def next(self, *, after: int, limit: int) -> tuple[PendingAlert, ...]:
         """Return the oldest pending alerts with a position greater than `after`.
 
-        Whatever has expired is dropped and counted first, so nothing expired is returned.
+        Whatever has expired is dropped and counted first, and never returned.
 
         Raises:
-            StorageError: the file cannot be read or written, or was altered.
+            StorageError: the file cannot be read, or was altered.
         """
+        self.drop_expired()
         with self._transaction() as database:
-            self._drop_expired(database)
             rows = database.execute(
                 f"SELECT position, alert_id, topic, sealed, {_REMAINING_MS}"  # noqa: S608 (a constant)  # nosec B608
-                " FROM alert WHERE position > :after ORDER BY position LIMIT :limit",
+                f" FROM alert WHERE position > :after AND NOT {_HAS_EXPIRED}"
+                " ORDER BY position LIMIT :limit",
                 {**self._now(), "after": after, "limit": limit},
             ).fetchall()
         return tuple(
@@ -173,28 +182,54 @@ class Outbox:
                 alert_id,
                 topic,
                 self._unseal(alert_id, sealed),
-                max(remaining_ms, 1) / 1000,
+                remaining_ms / 1000,
             )
             for position, alert_id, topic, sealed, remaining_ms in rows
         )
 
+    def drop_expired(self) -> None:
+        """Drop and count what has expired: from time to time, also while nothing can be sent.
+
+        On a disk that takes no writes it stays until the disk takes some, and is never returned.
+        """
+        with suppress(StorageError), self._transaction() as database:
+            self._drop_expired(database)
+
+    def note_acknowledged(self, alert_ids: Iterable[str]) -> None:
+        """Remember that the broker has them, though they stay: it may lose them yet.
+
+        One that expires or is forced out meanwhile counts as delivered. Not kept on disk.
+        """
+        with self._lock:
+            self._acknowledged.update(alert_ids)
+
+    def forget_acknowledged(self) -> None:
+        """The broker may have lost what it acknowledged: all of it is still to be delivered."""
+        with self._lock:
+            self._acknowledged.clear()
+
     def mark_delivered(self, alert_ids: Iterable[str]) -> None:
-        """Remove alerts that the broker has acknowledged; unknown ids are ignored.
+        """Remove alerts that the broker has and will not lose; unknown ids are ignored.
 
         Raises:
             StorageError: they stay pending and will be delivered again under the same id.
         """
-        ids = [(alert_id,) for alert_id in alert_ids]
+        ids = tuple(alert_ids)
         with self._transaction() as database:
-            removed = database.executemany("DELETE FROM alert WHERE alert_id = ?", ids).rowcount
+            removed = database.executemany(
+                "DELETE FROM alert WHERE alert_id = ?", [(alert_id,) for alert_id in ids]
+            ).rowcount
             _count_ended(database, "delivered", removed)
+        with self._lock:
+            self._acknowledged.difference_update(ids)
 
     def counts(self) -> OutboxCounts:
-        """Return what is pending and what became of the rest.
+        """Return what is pending and what became of the rest. What has expired is dropped first.
 
         Raises:
             StorageError: the file cannot be read.
         """
+        self.drop_expired()
         with self._transaction() as database:
             ended = dict(database.execute("SELECT reason, alerts FROM ended").fetchall())
             return OutboxCounts(pending=_count_pending(database), **ended)
@@ -243,17 +278,25 @@ class Outbox:
         }
 
     def _drop_expired(self, database: sqlite3.Connection) -> None:
-        statement = f"DELETE FROM alert WHERE {_REMAINING_MS} <= 0"  # noqa: S608 (a constant)  # nosec B608
-        _count_ended(database, "expired", database.execute(statement, self._now()).rowcount)
+        self._drop(database, "expired", _HAS_EXPIRED, self._now())
 
     def _force_out(self, database: sqlite3.Connection, alerts: int) -> None:
         if alerts > 0:
-            removed = database.execute(
-                "DELETE FROM alert WHERE position IN"
-                " (SELECT position FROM alert ORDER BY position LIMIT ?)",
-                (alerts,),
-            ).rowcount
-            _count_ended(database, "forced_out", removed)
+            oldest = "position IN (SELECT position FROM alert ORDER BY position LIMIT :alerts)"
+            self._drop(database, "forced_out", oldest, {"alerts": alerts})
+
+    def _drop(
+        self,
+        database: sqlite3.Connection,
+        reason: str,
+        condition: str,
+        values: dict[str, int | str],
+    ) -> None:
+        statement = f"DELETE FROM alert WHERE {condition} RETURNING alert_id"  # noqa: S608 (constants)  # nosec B608
+        dropped = {alert_id for (alert_id,) in database.execute(statement, values)}
+        delivered = dropped & self._acknowledged
+        _count_ended(database, "delivered", len(delivered))
+        _count_ended(database, reason, len(dropped - delivered))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -302,6 +345,8 @@ def _prepare(database: sqlite3.Connection) -> None:
             database.execute(statement)
     elif version != _FORMAT:
         raise sqlite3.DatabaseError(f"format {version} is not {_FORMAT}")
+    for statement in _INDEXES:  # also into a file of an older version
+        database.execute(statement)
     database.execute("COMMIT")
     (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":

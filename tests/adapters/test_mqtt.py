@@ -59,6 +59,7 @@ from edge_app.adapters.sinks import OutboxSink
 from edge_app.errors import ConfigError, DeliveryError, EdgeAppError
 from edge_app.records import Alert, ClockState
 from tests.brokers import PASSWORD, Mosquitto, free_port
+from tests.support import largest_file
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = from_cloudevent(
@@ -69,6 +70,7 @@ LINK = LinkSettings(connect_timeout_s=5, keepalive_s=30)
 SETTINGS = PublisherSettings(
     max_inflight=5,
     ack_timeout_s=10,
+    hold_s=0,
     poll_interval_s=0.02,
     backoff_min_s=0.02,
     backoff_max_s=0.1,
@@ -821,6 +823,87 @@ def test_what_is_not_acknowledged_is_sent_again_under_the_same_id(
     )
     until(lambda: device.pending() == 0, "all alerts are delivered")
     assert unacknowledged == again == ids
+
+
+def test_what_was_acknowledged_just_before_the_connection_was_lost_is_sent_again(
+    device: Device, trick: Callable[..., TrickBroker]
+) -> None:
+    """A broker that was killed had it in memory only."""
+    again: list[str] = []
+
+    def acknowledge_and_die(peer: Peer) -> None:
+        peer.read()
+        peer.accept()
+        for _ in ids:
+            peer.ack(peer.read_alert()[0])
+        until(lambda: device.outbox._acknowledged == set(ids), "the device knows")
+
+    def acknowledge(peer: Peer) -> None:
+        peer.read()
+        peer.accept()
+        while True:
+            message_id, _, event, _ = peer.read_alert()
+            again.append(event["id"])
+            peer.ack(message_id)
+
+    ids = device.put(1, 2, 3)
+    publisher = device.publisher(
+        trick(acknowledge_and_die, acknowledge).address, settings=replace(SETTINGS, hold_s=500)
+    )
+    until(lambda: again == ids, "they are sent again")
+    until(lambda: device.outbox._acknowledged == set(ids), "the device knows")
+    assert device.outbox.counts().delivered == 0
+    assert publisher.close(5) == 0, "who closes waits for no longer"
+    assert device.outbox.counts().delivered == 3
+
+
+def test_a_disk_that_takes_no_writes_makes_no_duplicates(
+    device: Device, trick: Callable[..., TrickBroker], caplog: pytest.LogCaptureFixture
+) -> None:
+    peers: list[Peer] = []
+    seen: list[str] = []
+
+    def acknowledge(peer: Peer) -> None:
+        peers.append(peer)
+        peer.read()
+        peer.accept()
+        while True:
+            message_id, _, event, _ = peer.read_alert()
+            seen.append(event["id"])
+            peer.ack(message_id)
+
+    ids = device.put(*range(30))
+    with largest_file(0):
+        device.publisher(trick(acknowledge).address)
+        until(lambda: seen == ids, "all are sent")
+        until(lambda: "stay in the outbox" in caplog.text, "the fault is told")
+    until(lambda: device.pending() == 0, "they leave the outbox when there is room")
+    assert (len(peers), seen) == (1, ids)
+    assert caplog.text.count("stay in the outbox") == 1
+
+
+def test_an_alert_with_less_than_a_second_left_is_not_sent(
+    device: Device, trick: Callable[..., TrickBroker]
+) -> None:
+    """MQTT counts whole seconds: the broker would keep it for too long."""
+    seen: list[int] = []
+
+    def acknowledge(peer: Peer) -> None:
+        peer.read()
+        peer.accept()
+        while True:
+            message_id, properties, _, _ = peer.read_alert()
+            seen.append(properties.MessageExpiryInterval)
+            peer.ack(message_id)
+
+    device.put(1, lifetime_s=60)
+    device.put(2, lifetime_s=61.5)
+    device.clock.sleep(59.5)
+    device.publisher(trick(acknowledge).address)
+    until(lambda: len(seen) == 1, "the other one is sent")
+    device.clock.sleep(0.6)
+    until(lambda: device.outbox.counts().expired == 1, "the first is over")
+    assert seen == [1]
 
 
 def test_an_alert_that_expires_while_the_broker_is_away_is_not_sent_again(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import shutil
 import signal
 import sqlite3
@@ -14,8 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edge_app.adapters.outbox import Outbox, OutboxCounts
+from edge_app.adapters.outbox import _HAS_EXPIRED, Outbox, OutboxCounts
 from edge_app.errors import KeyFileError, StorageError
 from edge_app.records import ClockState
+from tests.support import largest_file
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TOPIC = "familiar/v1/home/glasses/event/match"
@@ -191,6 +190,66 @@ def test_after_a_reboot_the_wall_clock_decides(path: Path, clock: ManualClock) -
         assert (alert.alert_id, alert.remaining_s) == ("good", pytest.approx(480))
 
 
+def test_what_expires_is_dropped_also_while_nothing_can_be_sent(
+    path: Path, clock: ManualClock
+) -> None:
+    with opened(path, clock) as outbox:
+        put(outbox, clock, "a", lifetime_s=10)
+        clock.sleep(10)
+        outbox.drop_expired()
+        (rows,) = outbox._database.execute("SELECT count(*) FROM alert").fetchone()
+        assert rows == 0
+        assert outbox.counts().expired == 1
+
+
+def test_on_a_full_disk_what_has_expired_is_not_sent_and_the_rest_is(
+    path: Path, clock: ManualClock
+) -> None:
+    with opened(path, clock) as outbox:
+        put(outbox, clock, "over", lifetime_s=10)
+        put(outbox, clock, "good")
+        clock.sleep(10)
+        with largest_file(0):
+            assert pending(outbox) == ["good"]
+            assert outbox.counts().expired == 0
+        assert pending(outbox) == ["good"]
+        assert outbox.counts().expired == 1
+
+
+def test_what_the_broker_has_counts_as_delivered_however_it_leaves(
+    path: Path, clock: ManualClock
+) -> None:
+    with opened(path, clock, max_alerts=3) as outbox:
+        put(outbox, clock, "short", lifetime_s=10)
+        put(outbox, clock, "b")
+        put(outbox, clock, "c")
+        outbox.note_acknowledged(["short", "b"])
+        assert pending(outbox) == ["short", "b", "c"], "it may lose them yet"
+        clock.sleep(10)
+        put(outbox, clock, "d")
+        put(outbox, clock, "e")
+        assert outbox.counts() == OutboxCounts(pending=3, delivered=2, expired=0, forced_out=0)
+        outbox.note_acknowledged(["c"])
+        outbox.forget_acknowledged()
+        put(outbox, clock, "f")
+        assert outbox.counts() == OutboxCounts(pending=3, delivered=2, expired=0, forced_out=1)
+
+
+def test_a_file_of_an_older_version_gets_its_indexes(path: Path, clock: ManualClock) -> None:
+    with opened(path, clock) as outbox:
+        put(outbox, clock, "a")
+        outbox._database.execute("DROP INDEX by_deadline")
+        outbox._database.execute("DROP INDEX by_expiry")
+    with opened(path, clock) as outbox:
+        plan = outbox._database.execute(
+            f"EXPLAIN QUERY PLAN DELETE FROM alert WHERE {_HAS_EXPIRED}",  # noqa: S608
+            outbox._now(),
+        ).fetchall()
+        assert pending(outbox) == ["a"]
+    assert "by_deadline" in str(plan)
+    assert "SCAN" not in str(plan)
+
+
 # --- bounds -----------------------------------------------------------------------------
 
 
@@ -251,8 +310,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def put(self, lifetime_s: int) -> None:
         self.number += 1
         put(self.outbox, self.clock, str(self.number), lifetime_s)
-        if len(self.model) >= 5:
-            self.expire()
+        self.expire()
         if len(self.model) >= 5:
             self.ended["forced_out"] += len(self.model) - 4
             self.model = self.model[-4:]
@@ -282,6 +340,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_agree(self) -> None:
+        self.expire()
         assert self.outbox.counts() == OutboxCounts(pending=len(self.model), **self.ended)
 
     def teardown(self) -> None:
@@ -412,17 +471,6 @@ def test_a_put_that_fails_half_way_forces_nothing_out(path: Path, clock: ManualC
             outbox.put("c", unstorable, b"x", clock.now() + timedelta(seconds=60))
         assert pending(outbox) == ["a", "b"]
         assert outbox.counts().forced_out == 0
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let every write beyond `size` bytes fail, as on a broken or full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_refuses_writes_is_reported_and_loses_nothing(

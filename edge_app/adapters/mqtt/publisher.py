@@ -1,7 +1,8 @@
 """Delivers alerts from the outbox to an MQTT broker, and keeps the device's retained states there.
 
 Matches go out with QoS 1, never retained, and leave the outbox when the broker has acknowledged
-them and at no other time.
+them and then stayed for a while. Brokers acknowledge what they have in memory, and write it to
+disk later: one that is killed in between loses it, and gets it again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
+from itertools import takewhile
 from secrets import SystemRandom
 from typing import Final
 
@@ -32,7 +33,7 @@ from edge_app.adapters.mqtt.link import (
 )
 from edge_app.adapters.mqtt.topics import Topics
 from edge_app.adapters.outbox import Outbox, PendingAlert
-from edge_app.errors import DeliveryError, EdgeAppError
+from edge_app.errors import DeliveryError, EdgeAppError, StorageError
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class PublisherSettings:
 
     max_inflight:     most alerts sent and not yet acknowledged; 1 or more.
     ack_timeout_s:    longest wait for an acknowledgement before connecting anew.
+    hold_s:           how long an acknowledged alert is kept, and sent again if the connection is
+                      lost meanwhile; more than the broker takes to write it to disk.
     poll_interval_s:  longest time a new alert waits before it is sent.
     backoff_min_s:    shortest pause between two attempts to connect.
     backoff_max_s:    longest such pause.
@@ -60,6 +63,7 @@ class PublisherSettings:
 
     max_inflight: int
     ack_timeout_s: float
+    hold_s: float
     poll_interval_s: float
     backoff_min_s: float
     backoff_max_s: float
@@ -208,11 +212,13 @@ class MqttPublisher:
             if self._on_command is not None:
                 link.ask_for(self._topics.commands)
             self._states.begin()
+            self._outbox.forget_acknowledged()
             window = _Window(self._outbox, self._states, self._replies, link, self._settings)
             while not self._finished():
                 window.fill()
                 link.pump(self._settings.poll_interval_s)
                 window.settle()
+                window.release(0.0 if self._closing.is_set() else self._settings.hold_s)
                 self._hear(link)
             self._say_goodbye(link)
         finally:
@@ -277,7 +283,7 @@ class _RetainedStates:
 
 
 class _Window:
-    """What is on its way over one connection: sent, and not yet acknowledged."""
+    """What is on its way over one connection: sent, or acknowledged and held."""
 
     def __init__(
         self,
@@ -294,25 +300,29 @@ class _Window:
         self._size = min(settings.max_inflight, link.receive_maximum)
         self._ack_timeout_s = settings.ack_timeout_s
         self._sent: dict[int, _Sent] = {}
+        self._stuck = False
+        self._held: deque[_Held] = deque()
         self._refused: set[str] = set()
         self._position = 0
 
     def fill(self) -> None:
         """Send new states, then alerts, then replies: nobody who asks holds up an alert.
 
-        The outbox has dropped what just expired.
+        The outbox has dropped what just expired. What has less than a second left waits for
+        the same: MQTT counts whole seconds.
         """
         while self._free > 0 and (state := self._states.next()) is not None:
             self._send(state, None)
         if self._free > 0:
             for alert in self._outbox.next(after=self._position, limit=self._free):
-                self._send(_alert(alert), alert.alert_id)
+                if alert.remaining_s >= 1:
+                    self._send(_alert(alert), alert.alert_id)
                 self._position = alert.position
         while self._free > 0 and self._replies:
             self._send(self._replies.popleft(), None)
 
     def settle(self) -> None:
-        """Take acknowledged alerts out of the outbox.
+        """Take note of what was acknowledged.
 
         A broker that refuses a state or a reply still gets the alerts.
         """
@@ -328,7 +338,8 @@ class _Window:
             if sent.alert_id is not None and not reason.is_failure
         ]
         if delivered:
-            self._outbox.mark_delivered(delivered)
+            self._outbox.note_acknowledged(delivered)
+            self._held.append(_Held(tuple(delivered), time.monotonic()))
         for sent, reason in settled:
             if reason.is_failure and sent.alert_id is not None:
                 raise DeliveryError(f"the broker refuses a message: {reason}; {_ALLOW}")
@@ -338,6 +349,26 @@ class _Window:
         oldest_s = next((sent.time_s for sent in self._sent.values()), None)
         if oldest_s is not None and time.monotonic() - oldest_s > self._ack_timeout_s:
             raise DeliveryError("the broker does not acknowledge messages; connecting anew")
+
+    def release(self, hold_s: float) -> None:
+        """Take out of the outbox what was acknowledged at least that long ago.
+
+        Where the disk takes no writes they stay held, and nothing is sent twice for it.
+        """
+        until_s = time.monotonic() - hold_s
+        due = list(takewhile(lambda held: held.acknowledged_s <= until_s, self._held))
+        if not due:
+            return
+        try:
+            self._outbox.mark_delivered(alert_id for held in due for alert_id in held.alert_ids)
+        except StorageError as error:
+            if not self._stuck:
+                _log.warning("mqtt: alerts were delivered and stay in the outbox: %s", error)
+            self._stuck = True
+            return
+        self._stuck = False
+        for _ in due:
+            self._held.popleft()
 
     @property
     def _free(self) -> int:
@@ -357,6 +388,14 @@ class _Sent:
     time_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Alerts that were acknowledged together, and when."""
+
+    alert_ids: tuple[str, ...]
+    acknowledged_s: float
+
+
 def _state(topic: str, payload: bytes) -> Outgoing:
     return Outgoing(topic, payload, retain=True)
 
@@ -366,5 +405,5 @@ def _alert(alert: PendingAlert) -> Outgoing:
         alert.topic,
         alert.payload,
         content_type=CONTENT_TYPE,
-        expiry_s=ceil(alert.remaining_s),
+        expiry_s=int(alert.remaining_s),
     )
