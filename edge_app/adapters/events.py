@@ -215,3 +215,13 @@ class _Envelope(_Strict):
     sequence: Annotated[str, Field(pattern=rf"^[0-9]{{{_SEQUENCE_DIGITS}}}$")]
     expirytime: _Timestamp
     dataclassification: Literal["confidential"]
+
+
+def _keys() -> tuple[str, ...]:
+    tracklet = (f"data.tracklet.{key}" for key in _Tracklet.model_fields)
+    data = (f"data.{key}" for key in _MatchData.model_fields if key != "tracklet")
+    return (*_Envelope.model_fields, *data, *tracklet)
+
+
+KEYS: Final = _keys()
+"""Every single value of an event, dotted: `source`, `data.purpose`, `data.tracklet.frames`."""

@@ -1241,7 +1241,10 @@ class Listening:
         self.lines: list[str] = []
         self.error: EdgeAppError | None = None
         self._ready = threading.Event()
-        usual = {"count": None, "timeout_s": 30.0, "topic_filter": MATCHES_OF_ALL_DEVICES}
+        usual = {
+            "wanted": lambda _event: True, "count": None, "timeout_s": 30.0,
+            "topic_filter": MATCHES_OF_ALL_DEVICES,
+        }  # fmt: skip
         self._options: dict[str, Any] = {**usual, **options}
         self._address = address
         self._thread = threading.Thread(target=self._run)
@@ -1288,6 +1291,14 @@ def test_listen_yields_each_event_once_as_one_line(broker: Mosquitto | DemoBroke
         json.loads(payload) for payload in (one, two, other_device)
     ]
     assert not any("\n" in line for line in lines)
+
+
+def test_listen_yields_only_what_is_wanted(device: Device, mosquitto: Mosquitto) -> None:
+    with mosquitto:
+        odd = Listening(mosquitto.address, count=2, wanted=lambda e: int(e["sequence"]) % 2).ready()
+        ids = device.put(*range(4))
+        device.publisher(mosquitto.address)
+        assert [json.loads(line)["id"] for line in odd.finish()] == [ids[1], ids[3]]
 
 
 def test_listen_hears_a_publisher(device: Device, broker: Mosquitto | DemoBroker) -> None:

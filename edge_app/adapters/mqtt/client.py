@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 from secrets import token_bytes, token_hex
-from typing import Final
+from typing import Any, Final
 
 from edge_app.adapters.events import from_cloudevent
 from edge_app.adapters.mqtt.link import (
@@ -37,6 +37,7 @@ def listen(
     topic_filter: str,
     client_id: str,
     link: LinkSettings,
+    wanted: Callable[[dict[str, Any]], bool],
     count: int | None,
     timeout_s: float | None,
     on_ready: Callable[[], None],
@@ -44,6 +45,7 @@ def listen(
     """Yield every match event as one JSON line, without duplicates (same source and id).
 
     topic_filter: e.g. `MATCHES_OF_ALL_DEVICES`.
+    wanted:       which events to yield.
     count:        end after so many events; None: no limit.
     timeout_s:    end after so long; None: never.
     on_ready:     called once when the subscription stands: no event after this is missed.
@@ -61,7 +63,7 @@ def listen(
         seen: OrderedDict[tuple[str, str], None] = OrderedDict()
         while count is None or yielded < count:
             if connection.received:
-                line = _new_event(connection.received.popleft().payload, seen)
+                line = _new_event(connection.received.popleft().payload, seen, wanted)
                 if line is not None:
                     yielded += 1
                     yield line
@@ -195,7 +197,11 @@ def check_broker(
     return f"{connection.protocol_name} at {address}"
 
 
-def _new_event(payload: bytes, seen: OrderedDict[tuple[str, str], None]) -> str | None:
+def _new_event(
+    payload: bytes,
+    seen: OrderedDict[tuple[str, str], None],
+    wanted: Callable[[dict[str, Any]], bool],
+) -> str | None:
     try:
         from_cloudevent(payload)
     except DeliveryError as error:
@@ -203,7 +209,7 @@ def _new_event(payload: bytes, seen: OrderedDict[tuple[str, str], None]) -> str 
         return None
     event = json.loads(payload)
     key = (event["source"], event["id"])
-    if key in seen:
+    if key in seen or not wanted(event):
         return None
     seen[key] = None
     if len(seen) > _REMEMBERED_EVENTS:
