@@ -278,13 +278,19 @@ def test_signals_end_and_ask() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def catches(pid: int, signal_number: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    caught = int(status.split("SigCgt:")[1].split()[0], 16)
+    return bool(caught >> (signal_number - 1) & 1)
+
+
 def test_sigterm_ends_a_run_in_order(media: Path, tmp_path: Path) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "edge_app", "--home", str(tmp_path / "home"), "run", "--demo",
          "--pace", "realtime", "--source", str(media)],
         stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
-    time.sleep(2.5)
+    until(lambda: catches(running.pid, signal.SIGUSR1), "it runs")
     running.send_signal(signal.SIGUSR1)
     running.terminate()
     _, errors = running.communicate(timeout=20)
