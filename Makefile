@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accuracy models models-check bench bench-gallery bench-start fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke check-home-assistant check-node-red
+.PHONY: help demo test check accuracy models models-check bench bench-gallery bench-start fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke
 
 PY := .venv/bin/python
 export PYTHON ?= python3
@@ -89,6 +89,8 @@ fuzz: ## fuzz every parser of what comes from outside (N=1000 runs each; in earn
 kill-install: ## kill the installation of a gallery at every system call, and fill its disk (N=1000 kills)
 	@deploy/setup.sh dev
 	$(PY) -m tests.attacks.killing $(N)
+
+.PHONY: check-home-assistant check-node-red
 
 check-home-assistant: ## a real Home Assistant finds a real device (needs Python 3.13)
 	@deploy/setup.sh dev

@@ -7,11 +7,12 @@ import math
 import os
 import resource
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -39,6 +40,7 @@ from edge_app.adapters.mqtt import (
 )
 from edge_app.adapters.outbox import Outbox
 from edge_app.adapters.relay import Relay
+from edge_app.adapters.stopwatch import StageHistogram
 from edge_app.adapters.tflite import load_model, read_manifest
 from edge_app.config import Config
 from edge_app.core.calibrate import (
@@ -50,10 +52,14 @@ from edge_app.core.calibrate import (
 )
 from edge_app.core.consent import IntendedUse
 from edge_app.core.gallery import Gallery, IndexFactory, build_gallery
+from edge_app.core.health import Reading
 from edge_app.errors import CalibrationError, ConfigError
 from edge_app.pipeline import Models, Rules
 from edge_app.ports import Clock, Indicator, Shutter
 from edge_app.records import Calibration, ClockState
+
+if TYPE_CHECKING:
+    from edge_app.adapters.metrics import MetricsServer
 
 _log = logging.getLogger(__name__)
 
@@ -340,3 +346,15 @@ def make_publisher(
 def boot_id() -> str:
     """The kernel's name for this boot: the run that a monotonic clock belongs to."""
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def serve_metrics(port: int, stages: StageHistogram, read: Callable[[], Reading]) -> MetricsServer:
+    """Answers Prometheus from now on; see `MetricsServer`. Raises ConfigError."""
+    try:
+        from edge_app.adapters.metrics import MetricsServer  # noqa: PLC0415 - for who wants it
+    except ImportError as error:
+        raise ConfigError(
+            "metrics.port is set, and prometheus-client is not installed; run `pip install "
+            "familiar-edge[metrics]` or set it to 0"
+        ) from error
+    return MetricsServer(port, stages, read)

@@ -183,6 +183,12 @@ class HomeAssistantConfig(_Section):
     prefix: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")] = "homeassistant"
 
 
+class MetricsConfig(_Section):
+    """port: on the loopback interface, where Prometheus finds counts and times; 0: none."""
+
+    port: int = 0
+
+
 class SyncConfig(_Section):
     """deadline_s: for one look at the fleet's gallery, all files together.
     interval_s: between two looks of a running device; it spreads them by up to `jitter` of it.
@@ -281,6 +287,7 @@ class Config(_Section):
     controller: ControllerConfig = ControllerConfig()
     mqtt: MqttConfig = MqttConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
+    metrics: MetricsConfig = MetricsConfig()
     outbox: OutboxConfig = OutboxConfig()
     sync: SyncConfig = SyncConfig()
     hud: HudConfig = HudConfig()
@@ -417,6 +424,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "mqtt.will_delay_s": (0, 3600),
     "mqtt.drain_s": (0, 120),
     "mqtt.health_interval_s": (10, 3600),
+    "metrics.port": (0, 65_535),
     "outbox.max_alerts": (10, 1_000_000),
     "sync.deadline_s": (1, 3600),
     "sync.interval_s": (10, 3600),

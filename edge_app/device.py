@@ -33,12 +33,20 @@ from edge_app.adapters.mqtt.states import gallery_state, health_state
 from edge_app.adapters.outbox import Outbox
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.sinks import OutboxSink, TeeSink
-from edge_app.adapters.stopwatch import TOTAL, LapStopwatch, StageTime
-from edge_app.app import Home, boot_id, load_models, make_publisher, make_rules, open_gallery
+from edge_app.adapters.stopwatch import TOTAL, LapStopwatch, StageHistogram, StageTime
+from edge_app.app import (
+    Home,
+    boot_id,
+    load_models,
+    make_publisher,
+    make_rules,
+    open_gallery,
+    serve_metrics,
+)
 from edge_app.config import Config
 from edge_app.core.gallery import Gallery
 from edge_app.core.governor import Governor
-from edge_app.core.health import Condition, Health, HealthPeriod
+from edge_app.core.health import NO_PACE, Condition, FramePace, Health, HealthPeriod, Reading
 from edge_app.core.present import hud_view, phrases, spoken_text
 from edge_app.core.steady import PresentSettings, RecognisedFace, Shown, steady
 from edge_app.errors import DeliveryError
@@ -166,7 +174,8 @@ class Device:
         self._manager = manager or ServiceManager(None)
         self._rules = make_rules(config)
         self._models = load_models(config, stills=False)
-        self._stopwatch = LapStopwatch()
+        self._stages = StageHistogram() if config.metrics.port else None
+        self._stopwatch = LapStopwatch(self._stages)
         self._pipeline = Pipeline(self._rules, self._models, self._stopwatch)
         self._state = State(self._rules)
         self._topics = Topics(config.site, config.device)
@@ -233,6 +242,10 @@ class Device:
             if follower is not None:
                 follower.start()
                 stack.callback(follower.stop)
+            if self._stages is not None:
+                port = self._config.metrics.port
+                metrics = serve_metrics(port, self._stages, lambda: self._reading(outbox))
+                stack.callback(metrics.close)
             publisher = None
             if self._outputs.broker_url:
                 commands = self._commands(follower)
@@ -472,22 +485,34 @@ class Device:
         return Condition.RUNNING if holds else Condition.GALLERY_TOO_OLD
 
     def _health_state(self, condition: Condition, now_s: float, outbox: Outbox) -> bytes:
+        pace = self._health.close(condition, now_s)
+        return health_state(self._health_now(condition, pace, outbox))
+
+    def _health_now(self, condition: Condition, pace: FramePace, outbox: Outbox) -> Health:
         counts = outbox.counts()
-        return health_state(
-            Health(
-                condition=condition,
-                pace=self._health.close(condition, now_s),
-                dropped_frames=self._mailbox.dropped,
-                effort=self._state.effort,
-                pending_alerts=counts.pending,
-                expired_alerts=counts.expired,
-                forced_out_alerts=counts.forced_out,
-                clock_state=self._clock.state(),
-                temperature_c=read_temperature_c(),
-                throttled=read_throttled(),
-                memory_mb=read_memory_mb(),
-                version=__version__,
-            )
+        return Health(
+            condition=condition,
+            pace=pace,
+            dropped_frames=self._mailbox.dropped,
+            effort=self._state.effort,
+            pending_alerts=counts.pending,
+            expired_alerts=counts.expired,
+            forced_out_alerts=counts.forced_out,
+            clock_state=self._clock.state(),
+            temperature_c=read_temperature_c(),
+            throttled=read_throttled(),
+            memory_mb=read_memory_mb(),
+            version=__version__,
+        )
+
+    def _reading(self, outbox: Outbox) -> Reading:
+        """For the metrics, from any thread."""
+        return Reading(
+            health=self._health_now(self._condition(), NO_PACE, outbox),
+            frames=self._frames,
+            undecodable_frames=self._source.undecodable,
+            rejections=self._state.rejections.copy(),
+            lease_until=self._lease,
         )
 
     def _gallery_state(self) -> bytes:

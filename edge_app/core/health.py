@@ -7,14 +7,16 @@ somebody leaves.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
 
 from edge_app.core.governor import Effort
-from edge_app.records import ClockState
+from edge_app.records import ClockState, Rejection
 
 _REMEMBERED_FRAMES: Final = 10_000
 
@@ -40,6 +42,9 @@ class FramePace:
     p95_ms: float | None
 
 
+NO_PACE: Final = FramePace(None, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """What the health state tells.
@@ -61,6 +66,21 @@ class Health:
     throttled: bool | None
     memory_mb: float | None
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the metrics tell: the health at the moment, which has no pace, and counts of a run.
+
+    rejections:  looks at a face that was not searched; they are allowed to leave (P1).
+    lease_until: aware, UTC; None without a fleet.
+    """
+
+    health: Health
+    frames: int
+    undecodable_frames: int
+    rejections: Mapping[Rejection, int]
+    lease_until: datetime | None
 
 
 class HealthPeriod:

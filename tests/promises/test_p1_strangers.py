@@ -2,8 +2,8 @@
 
 Two strangers walk through the whole program: camera, pipeline, display, outbox, a real broker.
 Their embeddings and aligned faces are known to the test, which then looks for any piece of
-them in every file that was written, every byte that went to the broker, every log line and
-everything on standard output.
+them in every file that was written, every byte that went to the broker, every log line, all
+metrics and everything on standard output.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from edge_app.config import Config, make_config
 from edge_app.device import Device, Outputs, RunSummary
 from edge_app.ports import TensorModel
 from edge_app.records import FrameOrigin
-from tests.brokers import PASSWORD, Mosquitto
+from tests.adapters.test_metrics import scrape
+from tests.brokers import PASSWORD, Mosquitto, free_port
 from tests.enrolling import enrol_portraits
 from tests.scenes import Cast, scene_camera
 
@@ -125,6 +126,26 @@ def files_opened_for_writing() -> Iterator[set[str]]:
         active = False
 
 
+@contextmanager
+def scraping(port: int) -> Iterator[list[str]]:
+    """What the device tells whoever asks for its metrics again and again."""
+    scrapes: list[str] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(0.05):
+            with suppress(OSError):  # not there yet, or no longer
+                scrapes.append(scrape(port))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield scrapes
+    finally:
+        ended.set()
+        thread.join()
+
+
 def fragments(canaries: list[NDArray[Any]]) -> set[bytes]:
     """Pieces of the arrays in the forms in which somebody might write them down."""
     pieces: set[bytes] = set()
@@ -155,6 +176,7 @@ class Outcome:
     files: set[str]
     network: bytes
     said: str
+    metrics: str
     home: Path
     pictures: Path
 
@@ -165,7 +187,8 @@ def drive(
 ) -> Callable[..., Outcome]:
     def run(*actors: Any, duration_s: float) -> Outcome:
         caplog.set_level(logging.DEBUG)
-        config = make_config({"site": "test", "device": "canary"})
+        port = free_port()
+        config = make_config({"site": "test", "device": "canary", "metrics": {"port": port}})
         home = Home(tmp_path / "home", None)
         enrol_portraits(config, home, media)
         models = load_models(config)
@@ -175,14 +198,14 @@ def drive(
         with Mosquitto(tmp_path / "broker") as broker:
             proxy = RecordingProxy(broker.port)
             said = io.StringIO()
-            with files_opened_for_writing() as files:
+            with files_opened_for_writing() as files, scraping(port) as scrapes:
                 summary = _watch(config, home, tmp_path / "hud", proxy.port, said, *actors,
                                  duration_s=duration_s)  # fmt: skip
             proxy.close()
         log = "\n".join(record.getMessage() for record in caplog.records)
         return Outcome(
             summary, embedder, mesh, files, bytes(proxy.seen), said.getvalue() + log,
-            home.folder, tmp_path / "hud",
+            "".join(scrapes), home.folder, tmp_path / "hud",
         )  # fmt: skip
 
     return run
@@ -220,6 +243,7 @@ def _traces(outcome: Outcome, pieces: set[bytes]) -> list[str]:
     places = {str(path): path.read_bytes() for path in outcome.home.rglob("*") if path.is_file()}
     places |= {name: Path(name).read_bytes() for name in outcome.files if Path(name).is_file()}
     places |= {"network": outcome.network, "said": outcome.said.encode()}
+    places |= {"metrics": outcome.metrics.encode()}
     return [place for place, data in places.items() if any(piece in data for piece in pieces)]
 
 
@@ -239,6 +263,7 @@ def test_strangers_leave_nothing_but_counts(drive: Callable[..., Outcome], cast:
     published = outcome.network.count(b"/event/match")
     assert published == 0
     assert b"/state/health" in outcome.network  # it was told, and searched for traces too
+    assert 'familiar_stage_seconds_count{stage="embed"}' in outcome.metrics  # the same
 
 
 def test_beside_an_enrolled_person_strangers_still_leave_nothing(
@@ -274,5 +299,8 @@ def test_the_search_for_traces_would_find_one(drive: Callable[..., Outcome], cas
     pieces = fragments(outcome.embedder.outputs)
     (outcome.home / "leak.bin").write_bytes(b"header" + embedding.tobytes())
     unit = embedding / np.linalg.norm(embedding)
-    outcome.said += json.dumps([round(float(v), 4) for v in unit])
-    assert {Path(place).name for place in _traces(outcome, pieces)} == {"leak.bin", "said"}
+    numbers = json.dumps([round(float(v), 4) for v in unit])
+    outcome.said += numbers
+    outcome.metrics += numbers
+    found = {Path(place).name for place in _traces(outcome, pieces)}
+    assert found == {"leak.bin", "said", "metrics"}

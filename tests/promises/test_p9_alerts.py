@@ -18,6 +18,9 @@ from edge_app.app import Home
 from edge_app.config import make_config
 from edge_app.device import Device, Outputs
 from edge_app.errors import CalibrationError
+from edge_app.records import Alert
+from tests.adapters.test_metrics import scrape
+from tests.brokers import free_port
 from tests.enrolling import NAME, enrol_portraits
 from tests.scenes import Cast, scene_camera
 from tests.support import ROOT
@@ -25,19 +28,35 @@ from tests.support import ROOT
 SCHEMA = ROOT / "deploy" / "schemas" / "match-v1.schema.json"
 
 
+class Prometheus:
+    """Asks for the device's metrics at every alert."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.scraped = ""
+
+    def put(self, _alert: Alert) -> None:
+        self.scraped += scrape(self._port)
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.fixture
 def event(tmp_path: Path, media: Path, cast: Cast) -> dict[str, object]:
     """The only alert of a real run, as it goes out."""
-    config = make_config({"site": "test", "device": "one"})
+    port = free_port()
+    config = make_config({"site": "test", "device": "one", "metrics": {"port": port}})
     home = Home(tmp_path / "home", None)
     person = enrol_portraits(config, home, media)
     out = io.StringIO()
+    prometheus = Prometheus(port)
     summary = Device(
         config,
         home,
         source=scene_camera(2.0, cast.stand("enrolled-3.jpg", 960, 500, 120, 2.0)),
         lossless=True,
-        outputs=Outputs(NullDisplay(), NullSpeaker(), (JsonLinesSink(out),), ""),
+        outputs=Outputs(NullDisplay(), NullSpeaker(), (JsonLinesSink(out), prometheus), ""),
         clock=SystemClock(),
         stop=threading.Event(),
     ).run()
@@ -48,6 +67,9 @@ def event(tmp_path: Path, media: Path, cast: Cast) -> dict[str, object]:
     assert NAME.encode() not in outbox
     loaded = json.loads(out.getvalue())
     assert isinstance(loaded, dict)
+    assert "familiar_outbox_pending 1.0" in prometheus.scraped
+    for personal in (NAME, person.person_id, loaded["subject"], loaded["id"], "generation"):
+        assert personal not in prometheus.scraped
     return loaded
 
 
