@@ -15,9 +15,10 @@ from typer.core import TyperGroup
 
 from edge_app import __version__
 from edge_app.adapters.clock import SystemClock
-from edge_app.adapters.output import take_over_standard_streams
+from edge_app.adapters.logs import read_by_programs, set_up_logs
+from edge_app.adapters.output import take_over_standard_streams, visible
 from edge_app.app import Home, protect_memory, save_memory_and_threads
-from edge_app.commands.console import Session, err, out, visible
+from edge_app.commands.console import Session, err, out
 from edge_app.config import load_config
 from edge_app.errors import ConfigError, EdgeAppError
 
@@ -120,13 +121,11 @@ def start(
         ),
     ] = False,
 ) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="familiar: %(levelname)s %(name)s: %(message)s",
-    )
     folder = home or _default_home()
     beside = folder / "config.toml"
     loaded = load_config(config or (beside if beside.is_file() else None))
+    level = "info" if verbose else loaded.log.level
+    set_up_logs(sys.stderr, form=loaded.log.format, level=level)
     context.obj = Session(loaded, Home(folder, key_file), SystemClock())
 
 
@@ -143,7 +142,10 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except EdgeAppError as error:
-        err.print(f"familiar: {visible(str(error))}", markup=False, soft_wrap=True)
+        if read_by_programs():
+            logging.getLogger(__name__).error("%s", error)
+        else:
+            err.print(f"familiar: {visible(str(error))}", markup=False, soft_wrap=True)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -183,6 +183,14 @@ class HomeAssistantConfig(_Section):
     prefix: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")] = "homeassistant"
 
 
+class LogConfig(_Section):
+    """format: lines for people, or a JSON object a line.
+    level: what is less than this is not logged; `--verbose` is "info"."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["error", "warning", "info"] = "warning"
+
+
 class MetricsConfig(_Section):
     """port: on the loopback interface, where Prometheus finds counts and times; 0: none."""
 
@@ -287,6 +295,7 @@ class Config(_Section):
     controller: ControllerConfig = ControllerConfig()
     mqtt: MqttConfig = MqttConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
+    log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
     outbox: OutboxConfig = OutboxConfig()
     sync: SyncConfig = SyncConfig()

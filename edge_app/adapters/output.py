@@ -82,3 +82,8 @@ def discard_rest(stream: TextIO) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def visible(text: str) -> str:
+    """The text with control characters escaped: what others typed or sent may hold some."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -128,8 +128,3 @@ def write_json(path: Path, value: Any) -> None:
         path.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; name another file") from error
-
-
-def visible(text: str) -> str:
-    """The text with control characters escaped: what a user typed may hold some."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

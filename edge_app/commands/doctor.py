@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edge_app.commands.console import AsJson, Session, out, print_json, visible
+from edge_app.adapters.output import visible
+from edge_app.commands.console import AsJson, Session, out, print_json
 from edge_app.doctor import Health, examine
 
 

@@ -171,7 +171,9 @@ def make_service(folder: OperatorFolder, clock: Clock) -> Starlette:
 def serve(folder: OperatorFolder, clock: Clock, *, host: str, port: int) -> None:
     """Serve until a signal ends it. No request is logged: a code must reach no log."""
     service = make_service(folder, clock)
-    uvicorn.run(service, host=host, port=port, log_level="warning", access_log=False)
+    uvicorn.run(
+        service, host=host, port=port, log_config=None, log_level="warning", access_log=False
+    )
 
 
 def _door(

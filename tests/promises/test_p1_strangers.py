@@ -29,6 +29,7 @@ import edge_app.device
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.displays.demo_png import DemoPngDisplay
 from edge_app.adapters.displays.fonts import FontSet
+from edge_app.adapters.logs import JsonLines
 from edge_app.adapters.sinks import JsonLinesSink
 from edge_app.adapters.speech import NullSpeaker
 from edge_app.app import Home, load_models
@@ -187,6 +188,12 @@ def drive(
 ) -> Callable[..., Outcome]:
     def run(*actors: Any, duration_s: float) -> Outcome:
         caplog.set_level(logging.DEBUG)
+        logged = io.StringIO()
+        handler = logging.StreamHandler(logged)
+        handler.setFormatter(JsonLines())
+        monkeypatch.setattr(
+            logging.getLogger(), "handlers", [*logging.getLogger().handlers, handler]
+        )
         port = free_port()
         config = make_config({"site": "test", "device": "canary", "metrics": {"port": port}})
         home = Home(tmp_path / "home", None)
@@ -202,7 +209,7 @@ def drive(
                 summary = _watch(config, home, tmp_path / "hud", proxy.port, said, *actors,
                                  duration_s=duration_s)  # fmt: skip
             proxy.close()
-        log = "\n".join(record.getMessage() for record in caplog.records)
+        log = "\n".join(record.getMessage() for record in caplog.records) + logged.getvalue()
         return Outcome(
             summary, embedder, mesh, files, bytes(proxy.seen), said.getvalue() + log,
             "".join(scrapes), home.folder, tmp_path / "hud",
@@ -262,6 +269,7 @@ def test_strangers_leave_nothing_but_counts(drive: Callable[..., Outcome], cast:
     assert not list(outcome.pictures.glob("*.png"))  # nothing was ever shown
     published = outcome.network.count(b"/event/match")
     assert published == 0
+    assert '"logger": "edge_app.' in outcome.said  # the program logged, as JSON too
     assert b"/state/health" in outcome.network  # it was told, and searched for traces too
     assert 'familiar_stage_seconds_count{stage="embed"}' in outcome.metrics  # the same
 
