@@ -7,7 +7,8 @@ import math
 import os
 import resource
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
@@ -22,7 +23,8 @@ from edge_app.adapters.cameras.picture import PictureLimits
 from edge_app.adapters.cameras.reopening import Backoff, ReopeningCamera
 from edge_app.adapters.cameras.replay import ReplayCamera, StillTiming
 from edge_app.adapters.gallery_store import GalleryStore
-from edge_app.adapters.gpio import PinContact, PinLight, PinShutter, header
+from edge_app.adapters.gpio import PinButton, PinContact, PinLight, PinShutter, header
+from edge_app.adapters.haptic import NullHaptic, PinMotor
 from edge_app.adapters.heap import give_back, share_one_heap
 from edge_app.adapters.index import IndexKind, IndexSettings, build_index
 from edge_app.adapters.indicator import LedIndicator, NoIndicator
@@ -55,7 +57,7 @@ from edge_app.core.gallery import Gallery, IndexFactory, build_gallery
 from edge_app.core.health import Reading
 from edge_app.errors import CalibrationError, ConfigError
 from edge_app.pipeline import Models, Rules
-from edge_app.ports import Clock, Indicator, Shutter
+from edge_app.ports import Clock, Haptic, Indicator, Shutter
 from edge_app.records import Calibration, ClockState
 
 if TYPE_CHECKING:
@@ -243,6 +245,32 @@ def make_shutter(config: Config, clock: Clock) -> Shutter | None:
     if not pins.shutter:
         return None
     return PinShutter(PinContact(pins.shutter, pins=header()), settle_s=pins.settle_s, clock=clock)
+
+
+def make_haptic(config: Config, clock: Clock) -> Haptic:
+    """The motor that taps the wearer, if there is one. Raises ConfigError or PinError."""
+    pins = config.pins
+    if not pins.motor:
+        return NullHaptic()
+    return PinMotor(pins.motor, pins=header(), rest_s=pins.motor_rest_s, clock=clock)
+
+
+@contextmanager
+def listening_button(config: Config, clock: Clock, ask: Callable[[], None]) -> Iterator[None]:
+    """While it is entered, the "who is this?" button asks, if there is one.
+
+    Raises ConfigError or PinError.
+    """
+    pins = config.pins
+    if not pins.button:
+        yield
+        return
+    contact = PinContact(pins.button, pins=header())
+    button = PinButton(contact, settle_s=pins.settle_s, clock=clock, on_press=ask)
+    try:
+        yield
+    finally:
+        button.close()
 
 
 def make_camera(

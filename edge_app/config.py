@@ -238,6 +238,8 @@ class HudConfig(_Section):
     fonts:   TrueType or OpenType files for letters that are not Latin, tried in order.
     speech:  names are also spoken, through espeak-ng.
     lease_warning_h: how long before the fleet's gallery is too old the display says so.
+    answer_s: how long after "who is this?" the answer is due.
+    notice_s: how long an answer without a name stays on the display.
     The rest: see `edge_app.core.steady.PresentSettings`.
     """
 
@@ -254,6 +256,8 @@ class HudConfig(_Section):
     side_slack: float = 0.04
     hold_s: float = 0.5
     max_people: int = 3
+    answer_s: float = 0.7
+    notice_s: float = 4.0
 
 
 class IndicatorConfig(_Section):
@@ -270,12 +274,18 @@ class PinsConfig(_Section):
 
     indicator: the light that tells bystanders the camera is open; in place of `indicator.led`.
     shutter:   the privacy switch: it connects its pin to ground while the camera may be open.
+    button:    "who is this?": it connects its pin to ground while it is pressed.
+    motor:     taps the wearer: on while its pin is high.
     settle_s:  how long a contact must be steady.
+    motor_rest_s: how long the motor plays no other pattern after it began one.
     """
 
     indicator: Pin = ""
     shutter: Pin = ""
+    button: Pin = ""
+    motor: Pin = ""
     settle_s: float = 0.03
+    motor_rest_s: float = 2.0
 
 
 class Config(_Section):
@@ -453,7 +463,10 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "hud.side_slack": (0, 0.2),
     "hud.hold_s": (0, 2),
     "hud.max_people": (1, 3),
+    "hud.answer_s": (0.3, 0.8),
+    "hud.notice_s": (1, 30),
     "pins.settle_s": (0.01, 0.2),
+    "pins.motor_rest_s": (1, 60),
     "scan.tile": (0.1, 1),
     "scan.scan_tile": (0.1, 1),
     "scan.overlap": (0, 0.5),

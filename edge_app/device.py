@@ -7,10 +7,10 @@ import math
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from types import FrameType
@@ -25,6 +25,7 @@ from edge_app.adapters.board import (
 from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.events import new_alert_id
 from edge_app.adapters.gallery_store import CLOCK_TOLERANCE, FleetState
+from edge_app.adapters.haptic import NullHaptic
 from edge_app.adapters.home_assistant import discovery_payload, discovery_topic
 from edge_app.adapters.keys import outbox_key, site_key, stations_state, store_key, subject_ref
 from edge_app.adapters.mailbox import CameraThread, Mailbox
@@ -48,11 +49,13 @@ from edge_app.core.gallery import Gallery
 from edge_app.core.governor import Governor
 from edge_app.core.health import NO_PACE, Condition, FramePace, Health, HealthPeriod, Reading
 from edge_app.core.present import hud_view, phrases, spoken_text
+from edge_app.core.quality import too_dark
+from edge_app.core.question import Question, Reply
 from edge_app.core.steady import PresentSettings, RecognisedFace, Shown, steady
 from edge_app.errors import DeliveryError
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
-from edge_app.ports import AlertSink, Clock, Display, FrameSource, Speaker
-from edge_app.records import Alert, ClockState, Frame, HudView
+from edge_app.ports import AlertSink, Clock, Display, FrameSource, Haptic, Speaker
+from edge_app.records import Alert, ClockState, Frame, HudLine, HudView, Touch
 from edge_app.sync import Follower, leave, make_follower
 
 _log = logging.getLogger(__name__)
@@ -115,6 +118,7 @@ class Outputs:
     speaker: Speaker
     sinks: tuple[AlertSink, ...]
     broker_url: str
+    haptic: Haptic = field(default_factory=NullHaptic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +222,9 @@ class Device:
         self._last_view = HudView((), "")
         self._covered = False
         self._asked_s: float | None = None
+        self._question: Question[Shown] = Question(config.hud.answer_s)
+        self._widen_gate = False
+        self._notice, self._notice_until_s = "", float("-inf")
 
     def ask(self) -> None:
         """The wearer asks "who is this?". Safe from any thread and from signal handlers."""
@@ -258,6 +265,7 @@ class Device:
             sink = TeeSink((OutboxSink(outbox, topic=self._topics.match), *self._outputs.sinks))
             stack.callback(self._outputs.display.close)
             stack.callback(self._outputs.speaker.close)
+            stack.callback(self._outputs.haptic.close)
             started_s = self._clock.monotonic_s()
             try:
                 self._camera.start()
@@ -299,6 +307,7 @@ class Device:
                     )
             self._take_over_gallery()
             self._follow_shutter()
+            self._hear()
             if self._covered:
                 self._manager.alive("the camera is covered by its switch")
             elif frame is not None:
@@ -308,6 +317,7 @@ class Device:
                 self._people = ()
                 self._show(HudView((), self._words.camera_lost, fault=True))
                 self._manager.alive("the camera is lost, and opened again now and then")
+            self._answer()
 
     def _follow_shutter(self) -> None:
         """Forgets at once who was in view when the wearer covers the camera.
@@ -320,9 +330,81 @@ class Device:
         self._covered = covered
         if covered:
             self._state.forget_faces()
+            self._people = ()
+            self._question.drop()  # that it is covered is the answer
         words = self._words
-        self._show(HudView((), words.camera_covered if covered else ""))
+        self._show(HudView((), words.camera_covered if covered else "", fault=covered))
         self._outputs.speaker.say(words.camera_covered if covered else words.camera_uncovered)
+
+    def _hear(self) -> None:
+        """Opens the question that was asked since the last frame; not one that waited longer."""
+        asked_s, self._asked_s = self._asked_s, None
+        now_s = self._clock.monotonic_s()
+        if asked_s is not None and now_s - asked_s < self._rules.asked_s:
+            self._question.ask(now_s)
+            self._widen_gate = True
+
+    def _answer(self) -> None:
+        """Tells the wearer who is there, once a question's answer is due."""
+        if not self._question.is_open:
+            return
+        fault = self._fault()
+        answer = self._question.answer(self._clock.monotonic_s(), fault=bool(fault))
+        if answer is None:
+            return
+        self._widen_gate = False
+        lines = [p.line for p in answer.people if self._gallery.member(p.person_id) is not None]
+        if lines:
+            self._announce(lines)
+        else:
+            self._tell(answer.reply, fault)
+
+    def _announce(self, lines: Sequence[HudLine]) -> None:
+        """Says and taps who is there."""
+        self._outputs.speaker.say(spoken_text(lines, self._config.hud.language))
+        unsure = all(line.unsure for line in lines)
+        self._outputs.haptic.play(Touch.UNSURE if unsure else Touch.RECOGNISED)
+
+    def _tell(self, reply: Reply, fault: str) -> None:
+        """An answer without a name. PEOPLE: they left the gallery since they were seen."""
+        words = self._words
+        if reply in (Reply.FAULT, Reply.UNSEEN):  # shown for as long as it holds
+            fault = fault or words.camera_lost
+            self._show(HudView((), fault, fault=True))
+            self._outputs.speaker.say(self._aloud(fault))
+            return
+        shown, said = {
+            Reply.UNSURE: (words.known, words.said_not_sure),
+            Reply.TOO_DARK: (words.too_dark, words.too_dark),
+        }.get(reply, (words.nobody_enrolled, words.nobody_enrolled))
+        self._notice = shown
+        self._notice_until_s = self._clock.monotonic_s() + self._config.hud.notice_s
+        self._outputs.speaker.say(said)
+        if reply is Reply.UNSURE:
+            self._outputs.haptic.play(Touch.UNSURE)
+
+    def _aloud(self, fault: str) -> str:
+        words = self._words
+        return {
+            words.camera_covered: words.camera_covered,
+            words.camera_lost: words.said_camera_lost,
+            words.gallery_too_old: words.said_gallery_too_old,
+            words.clock_wrong: words.said_clock_wrong,
+        }[fault]
+
+    def _fault(self) -> str:
+        """What keeps the device from matching, in the wearer's words; empty: nothing."""
+        if self._covered:
+            return self._words.camera_covered
+        if self._camera_lost():
+            return self._words.camera_lost
+        return self._time_fault(self._clock.now())
+
+    def _noted(self) -> str:
+        """The last answer without a name, for a while, or until somebody is recognised."""
+        if self._people or self._clock.monotonic_s() >= self._notice_until_s:
+            self._notice = ""
+        return self._notice
 
     def _govern(self, frame: Frame, sink: AlertSink) -> None:
         """One frame, with as much effort as the device has time for."""
@@ -341,8 +423,8 @@ class Device:
 
     def _step(self, frame: Frame, sink: AlertSink) -> None:
         begun_s = self._clock.monotonic_s()
-        asked_s, self._asked_s = self._asked_s, None
-        if asked_s is not None and self._clock.monotonic_s() - asked_s < self._rules.asked_s:
+        if self._widen_gate:
+            self._widen_gate = False
             self._state.ask(frame.time_s, self._rules)
         self._stopwatch.start_frame()
         now = self._clock.now()
@@ -354,19 +436,22 @@ class Device:
             hud_view(
                 self._people,
                 fault=fault,
-                hint=self._hint(now),
+                hint=self._noted() or self._hint(now),
                 language=self._config.hud.language,
             )
         )
+        if self._question.is_open:
+            dark = too_dark(frame.image_bgr, self._rules.quality.min_brightness)
+            someone = {person.person_id: person for person in self._people}
+            self._question.looked(someone, unsure=result.unsure, dark=dark)
         for sighting in result.sightings:
             alert = self._alerts.alert(sighting, gallery)
             if alert is not None:
                 sink.put(alert)
                 self._alert_times_s.append(round(frame.time_s, 3))
         newcomers = {sighting.candidate.person_id for sighting in result.sightings}
-        if newcomers:
-            lines = [person.line for person in self._people if person.person_id in newcomers]
-            self._outputs.speaker.say(spoken_text(lines, self._config.hud.language))
+        if newcomers and not self._question.is_open:  # else they are part of the answer
+            self._announce([p.line for p in self._people if p.person_id in newcomers])
         self._stopwatch.lap("present")
         self._stopwatch.end_frame()
         self._frames += 1

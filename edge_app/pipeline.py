@@ -141,10 +141,16 @@ class Recognised:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """sightings go to the outbox, recognised to the display. Neither mentions a stranger."""
+    """sightings go to the outbox, recognised to the display. Neither mentions a stranger.
+
+    unsure: somebody's fused probe reaches the threshold and has enough votes, and still gives no
+            name: they resemble two people who are enrolled, or too few frames bear it out. A
+            stranger does so no more often than the FPIR allows.
+    """
 
     sightings: tuple[Sighting, ...]
     recognised: tuple[Recognised, ...]
+    unsure: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -228,9 +234,9 @@ class Pipeline:
         for track in sorted(seen, key=lambda track: state.tracklet(track).last_look_s):
             if looks < most:
                 looks += self._look_at(track, frame, state, gallery, now)
-        recognised, sightings = self._decide(frame, state, gallery, now)
+        result = self._decide(frame, state, gallery, now)
         self._stopwatch.lap("decide")
-        return FrameResult(tuple(sightings), tuple(recognised))
+        return result
 
     def _detect(self, image: ImageBgr, time_s: float, state: State) -> list[Detection]:
         followed, waiting = self._share_out(state, time_s)
@@ -427,10 +433,8 @@ class Pipeline:
         better = measured.score > tracklet.best_quality * self._rules.better_quality
         return changed or too_few or better
 
-    def _decide(
-        self, frame: Frame, state: State, gallery: Gallery, now: datetime
-    ) -> tuple[list[Recognised], list[Sighting]]:
-        recognised, sightings = [], []
+    def _decide(self, frame: Frame, state: State, gallery: Gallery, now: datetime) -> FrameResult:
+        recognised, sightings, unsure = [], [], False
         for track in state.tracker.tracks:
             tracklet = state.tracklets.get(track.track_id)
             if tracklet is None or tracklet.gated or not tracklet.votes:
@@ -438,16 +442,18 @@ class Pipeline:
             threshold = gallery.calibration.threshold
             decision = decide(tracklet.votes, tracklet.candidates, threshold, self._rules.decision)
             candidate = decision.candidate
-            if decision.outcome is not Outcome.MATCH or candidate is None:
+            if candidate is None or not gallery.is_usable(candidate.person_id, frame.origin, now):
+                continue  # nobody, or withdrawn or expired since the vote
+            if decision.outcome is not Outcome.MATCH:
+                decided = decision.outcome is Outcome.NOBODY
+                unsure = unsure or (decided and candidate.similarity >= threshold)
                 continue
-            if not gallery.is_usable(candidate.person_id, frame.origin, now):
-                continue  # withdrawn or expired since the vote
             recognised.append(Recognised(candidate.person_id, candidate.similarity, track.box_px))
             seen = track.detection is not None
             if seen and self._begins_encounter(candidate.person_id, frame.time_s, state):
                 duration_s = frame.time_s - tracklet.first_vote_s
                 sightings.append(Sighting(candidate, decision.frames, duration_s))
-        return recognised, sightings
+        return FrameResult(tuple(sightings), tuple(recognised), unsure)
 
     def _begins_encounter(self, person_id: str, time_s: float, state: State) -> bool:
         last_s = state.last_recognised_s.get(person_id, float("-inf"))

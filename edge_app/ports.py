@@ -13,6 +13,7 @@ from edge_app.records import (
     Frame,
     FrameOrigin,
     HudView,
+    Touch,
 )
 
 
@@ -82,6 +83,14 @@ class Speaker(Protocol):
     """Says a recognised person's name into the wearer's ear."""
 
     def say(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Haptic(Protocol):
+    """Taps the wearer. Never waits."""
+
+    def play(self, touch: Touch) -> None: ...
 
     def close(self) -> None: ...
 

@@ -392,6 +392,17 @@ class Direction(StrEnum):
     RIGHT = "right"
 
 
+class Touch(StrEnum):
+    """What a tap tells the wearer.
+
+    RECOGNISED: somebody enrolled is there.
+    UNSURE:     somebody enrolled is probably there: look, or ask.
+    """
+
+    RECOGNISED = "recognised"
+    UNSURE = "unsure"
+
+
 @dataclass(frozen=True, slots=True)
 class HudLine:
     """One recognised person as the wearer sees them. Never leaves the device.

@@ -25,7 +25,7 @@ from tests.adapters.cameras.conftest import HEAD, Server, jpeg, part
 from tests.test_device import Ear, Screen, until
 
 LIGHT, SHUTTER = "GPIO17", "GPIO22"
-COVERED = HudView((), "camera covered")
+COVERED = HudView((), "camera covered", fault=True)
 
 
 @pytest.fixture

@@ -58,6 +58,9 @@ def test_a_small_display_shows_every_status_and_mark_whole(language: str) -> Non
     for text in (
         said.camera_lost,
         said.camera_covered,
+        said.nobody_enrolled,
+        said.known,
+        said.too_dark,
         said.gallery_too_old,
         said.clock_wrong,
         said.more.format(count=12),

@@ -105,6 +105,19 @@ def test_strangers_are_not(watch: Watch, cast: Cast) -> None:
     assert run.state.faces_embedded >= 6
     assert run.sightings_s == []
     assert not run.recognised_between(0, 3)
+    assert not any(result.unsure for _, result in run.results)
+
+
+def test_two_people_who_are_enrolled_and_alike_are_known_and_not_named(
+    watch: Watch, cast: Cast, enrolled_embeddings: tuple[Float32Array, ...]
+) -> None:
+    twins = gallery_of([enrolment(n, enrolled_embeddings, demo=True) for n in (1, 2)])
+    actor = cast.stand(ENROLLED, 960, 500, 120, 2.0)
+    run = watch(scene_camera(2.0, actor), of=twins)
+    assert run.results[-1][1].unsure
+    assert run.sightings_s == []
+    later = watch(scene_camera(2.0, actor), of=twins, now=lambda _: NOW + timedelta(days=400))
+    assert not any(result.unsure for _, result in later.results)  # P2: nobody's consent holds
 
 
 def test_a_stranger_costs_few_embeddings(watch: Watch, cast: Cast) -> None:

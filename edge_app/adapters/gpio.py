@@ -14,11 +14,15 @@ from functools import cache
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from edge_app.core.contact import Cover
+from edge_app.core.contact import Cover, Press
 from edge_app.errors import ConfigError, EdgeAppError, IndicatorError, PinError
 from edge_app.ports import Clock
 
 _log: Final = logging.getLogger(__name__)
+
+_LOOK_S: Final = 0.01
+_RETRY_S: Final = 1.0
+"""Between two looks at a button, and between two at one that cannot be read."""
 
 _REMEDY: Final = "check its wire, that this user is in the group gpio, and that no program uses it"
 
@@ -64,7 +68,7 @@ class PinLight:
         Raises IndicatorError.
         """
         self._name = f"the indicator on {pin}"
-        with _reached(self._name, IndicatorError):
+        with reached(self._name, IndicatorError):
             from gpiozero import OutputDevice  # noqa: PLC0415 - an optional extra
 
             self._light = OutputDevice(pin, pin_factory=pins)
@@ -83,7 +87,7 @@ class PinLight:
         self._light.close()
 
     def _drive(self, lit: bool) -> None:
-        with _reached(self._name, IndicatorError):
+        with reached(self._name, IndicatorError):
             self._light.value = lit
             if bool(self._light.value) is not lit:
                 raise IndicatorError(
@@ -97,7 +101,7 @@ class PinContact:
     def __init__(self, pin: str, *, pins: Any) -> None:
         """Takes the pin and pulls it up. Raises PinError."""
         self._name = f"the contact on {pin}"
-        with _reached(self._name, PinError):
+        with reached(self._name, PinError):
             from gpiozero import InputDevice  # noqa: PLC0415 - an optional extra
 
             self._input = InputDevice(pin, pull_up=True, pin_factory=pins)
@@ -105,7 +109,7 @@ class PinContact:
 
     def is_closed(self) -> bool:
         """Whether it is closed now. Raises PinError."""
-        with _reached(self._name, PinError):
+        with reached(self._name, PinError):
             return bool(self._input.value)
 
     def close(self) -> None:
@@ -144,8 +148,49 @@ class PinShutter:
         return closed
 
 
+class PinButton:
+    """Calls back at each press of a button, from a thread of its own, until it is closed."""
+
+    def __init__(
+        self,
+        contact: PinContact,
+        *,
+        settle_s: float,
+        clock: Clock,
+        on_press: Callable[[], None],
+    ) -> None:
+        """settle_s: how long the contact must be steady to be a press."""
+        self._contact = contact
+        self._clock = clock
+        self._on_press = on_press
+        self._press = Press(settle_s)
+        self._failed = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="button", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread and gives the pin back."""
+        self._closing.set()
+        self._thread.join()
+        self._contact.close()
+
+    def _run(self) -> None:
+        while not self._closing.wait(_RETRY_S if self._failed else _LOOK_S):
+            try:
+                closed = self._contact.is_closed()
+            except PinError as error:
+                if not self._failed:
+                    _log.warning("the button is not heard: %s", error)
+                self._failed = True
+                continue
+            self._failed = False
+            if self._press.feel(closed, self._clock.monotonic_s()):
+                self._on_press()
+
+
 @contextmanager
-def _reached(name: str, error_type: Callable[[str], EdgeAppError]) -> Iterator[None]:
+def reached(name: str, error_type: Callable[[str], EdgeAppError]) -> Iterator[None]:
     """Whatever goes wrong with a pin is an error of ours with a remedy."""
     try:
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Annotated
 import typer
 
 from edge_app.adapters.displays.demo_png import DemoPngDisplay
+from edge_app.adapters.haptic import NullHaptic
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.sinks import JsonLinesSink
 from edge_app.adapters.speech import EspeakSpeaker, NullSpeaker
-from edge_app.app import make_camera
+from edge_app.app import listening_button, make_camera, make_haptic
 from edge_app.commands.console import Session, Source, count, err, sources, write_json
 from edge_app.config import Config
 from edge_app.device import Device, Outputs, RunSummary, stop_on_signals
@@ -93,12 +95,14 @@ def run(
             speaker=_speaker(config),
             sinks=(JsonLinesSink(sys.stdout),) if output is Output.JSON else (),
             broker_url=config.mqtt.broker if broker_url is None else broker_url,
+            haptic=NullHaptic() if demo else make_haptic(config, session.clock),
         ),
         clock=session.clock,
         stop=stop,
         manager=ServiceManager(os.environ.get("NOTIFY_SOCKET")),
     )
-    with stop_on_signals(stop, device.ask):
+    button = nullcontext() if demo else listening_button(config, session.clock, device.ask)
+    with stop_on_signals(stop, device.ask), button:
         result = device.run()
     if summary is not None:
         write_json(summary, asdict(result))

@@ -26,6 +26,8 @@ class Phrases:
     camera_lost: str
     camera_covered: str
     camera_uncovered: str
+    nobody_enrolled: str
+    too_dark: str
     gallery_too_old: str
     clock_wrong: str
     lease_ends: str
@@ -36,6 +38,7 @@ class Phrases:
     said_camera_back: str
     said_gallery_too_old: str
     said_clock_wrong: str
+    said_not_sure: str
 
 
 _LANGUAGES: Final = {
@@ -52,6 +55,8 @@ _LANGUAGES: Final = {
         camera_lost="camera lost",
         camera_covered="camera covered",
         camera_uncovered="camera on",
+        nobody_enrolled="nobody enrolled here",
+        too_dark="too dark to see",
         gallery_too_old="gallery old, go online",
         clock_wrong="clock went back",
         lease_ends="go online: {hours} h left",
@@ -62,6 +67,7 @@ _LANGUAGES: Final = {
         said_camera_back="The camera is back.",
         said_gallery_too_old="I recognise nobody until the device was online.",
         said_clock_wrong="The clock is wrong. I recognise nobody until it is right.",
+        said_not_sure="Someone you know, not sure who.",
     ),
     "de": Phrases(
         directions={
@@ -76,6 +82,8 @@ _LANGUAGES: Final = {
         camera_lost="Kamera fehlt",
         camera_covered="Kamera verdeckt",
         camera_uncovered="Kamera an",
+        nobody_enrolled="hier niemand erfasst",
+        too_dark="zu dunkel",
         gallery_too_old="veraltet, online gehen",
         clock_wrong="Uhr ging zurück",
         lease_ends="online gehen in {hours} h",
@@ -86,6 +94,7 @@ _LANGUAGES: Final = {
         said_camera_back="Die Kamera ist wieder da.",
         said_gallery_too_old="Ich erkenne niemanden, bis das Gerät online war.",
         said_clock_wrong="Die Uhr geht falsch. Ich erkenne niemanden, bis sie stimmt.",
+        said_not_sure="Jemand Bekanntes, nicht sicher, wer.",
     ),
     "fr": Phrases(
         directions={
@@ -100,6 +109,8 @@ _LANGUAGES: Final = {
         camera_lost="caméra perdue",
         camera_covered="caméra couverte",
         camera_uncovered="caméra activée",
+        nobody_enrolled="personne d'inscrit ici",
+        too_dark="trop sombre",
         gallery_too_old="périmé, se connecter",
         clock_wrong="horloge reculée",
         lease_ends="connecter sous {hours} h",
@@ -110,6 +121,7 @@ _LANGUAGES: Final = {
         said_camera_back="La caméra est de retour.",
         said_gallery_too_old="Je ne reconnais personne tant que l'appareil n'est pas connecté.",
         said_clock_wrong="L'horloge est fausse. Je ne reconnais personne tant qu'elle l'est.",
+        said_not_sure="Quelqu'un de connu, sans savoir qui.",
     ),
 }
 

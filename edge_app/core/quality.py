@@ -55,6 +55,16 @@ class QualityLimits:
     max_lower_face_colour_distance: float
 
 
+_BLOCKS = (64, 36)
+"""Across and down. A face at conversation distance is at least one such block of the picture."""
+
+
+def too_dark(image: ImageBgr, min_brightness: float) -> bool:
+    """Whether no part of a frame is as light as a face must be: mean luma of blocks, 0 to 255."""
+    blocks = cv2.resize(image, _BLOCKS, interpolation=cv2.INTER_AREA)
+    return float(cv2.cvtColor(blocks, cv2.COLOR_BGR2GRAY).max()) < min_brightness
+
+
 def assess(face: ImageBgr, mesh: FaceMesh) -> Quality:
     """Measures an aligned face, uint8 (112, 112, 3)."""
     luma = cv2.cvtColor(face, cv2.COLOR_BGR2GRAY)[20:100, 20:92].astype(np.float32)

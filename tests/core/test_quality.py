@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_app.config import Config
-from edge_app.core.quality import assess, fault, occluded, sharpness
+from edge_app.core.quality import assess, fault, occluded, sharpness, too_dark
 from edge_app.pipeline import Pipeline
 from edge_app.records import FaceMesh, ImageBgr, Quality, Rejection
 from tests.support import picture
@@ -28,6 +28,19 @@ def test_sharpness_does_not_depend_on_contrast() -> None:
     noise = np.random.default_rng(0).normal(128, 30, (80, 72)).astype(np.float32)
     dim = ((noise - 128) / 3 + 60).astype(np.float32)
     assert sharpness(dim) == pytest.approx(sharpness(noise), rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (36, 64), (1080, 1920)])
+def test_a_picture_is_too_dark_where_no_part_is_light(size: tuple[int, int]) -> None:
+    night = np.full((*size, 3), 20, np.uint8)
+    assert too_dark(night, 30.0)
+    night[: max(1, size[0] // 20), : max(1, size[1] // 20)] = 90
+    assert not too_dark(night, 30.0)
+
+
+def test_the_noise_of_a_dark_picture_is_no_light() -> None:
+    dark = np.random.default_rng(0).integers(0, 40, (1080, 1920, 3), np.uint8)
+    assert too_dark(dark, 30.0)
 
 
 @pytest.mark.parametrize(
