@@ -10,7 +10,8 @@ from pathlib import Path
 
 from edge_app.adapters.cameras import parse_source
 from edge_app.adapters.cameras.reopening import ReopeningCamera
-from edge_app.adapters.gpio import PinLight, header
+from edge_app.adapters.gpio import PinContact, PinLight, header
+from edge_app.adapters.haptic import PinMotor
 from edge_app.adapters.indicator import LedIndicator
 from edge_app.adapters.keys import STORE_KEY_NAME, keys_in_home, store_key
 from edge_app.adapters.mqtt import Topics, check_broker
@@ -31,7 +32,7 @@ from edge_app.core.calibrate import threshold_for
 from edge_app.errors import EdgeAppError
 from edge_app.evaluation.bench import machine
 from edge_app.ports import Clock
-from edge_app.records import Calibration, ClockState
+from edge_app.records import Calibration, ClockState, Touch
 
 
 class Health(StrEnum):
@@ -61,6 +62,7 @@ def examine(
         ("other keys", lambda: _other_keys(home)),
         ("gallery", lambda: _gallery(config, home, clock)),
         ("indicator", lambda: _indicator(config)),
+        ("pins", lambda: _pins(config, clock)),
         ("camera", lambda: _camera(config, camera, clock)),
         ("broker", lambda: _broker(config, broker_url)),
         ("clock", lambda: _clock(clock)),
@@ -217,6 +219,40 @@ def _indicator(config: Config) -> Finding:
     light.turn_on()
     light.turn_off()
     return Finding("indicator", Health.WELL, f"{config.indicator.led} goes on and off")
+
+
+def _pins(config: Config, clock: Clock) -> Finding:
+    """The switch, the button and the motor; the light is `_indicator`'s."""
+    pins, found, held = config.pins, [], ""
+    if pins.shutter:
+        uncovered = _is_closed(pins.shutter)
+        found.append(f"the privacy switch on {pins.shutter} {_SWITCH[uncovered]} the camera")
+    if pins.button:
+        if _is_closed(pins.button):
+            held = f"the button on {pins.button} is held, or its pin is short-circuited to ground"
+        found.append(held or f"the button on {pins.button} is not pressed")
+    if pins.motor:
+        motor = PinMotor(pins.motor, pins=header(), rest_s=pins.motor_rest_s, clock=clock)
+        motor.play(Touch.RECOGNISED)
+        clock.sleep(_TAPS_S)
+        motor.close()
+        found.append(f"the motor on {pins.motor} should have tapped twice")
+    if not found:
+        return Finding("pins", Health.NOT_USED, "no switch, button or motor is configured")
+    return Finding("pins", Health.WARNING if held else Health.WELL, "; ".join(found))
+
+
+_SWITCH = {True: "uncovers", False: "covers"}
+
+_TAPS_S = 0.5
+
+
+def _is_closed(pin: str) -> bool:
+    contact = PinContact(pin, pins=header())
+    try:
+        return contact.is_closed()
+    finally:
+        contact.close()
 
 
 def _broker(config: Config, url: str) -> Finding:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from edge_app.device import Device, Outputs
 from edge_app.errors import IndicatorError, PinError
 from edge_app.records import HudView
 from tests.adapters.cameras.conftest import HEAD, Server, jpeg, part
+from tests.support import ROOT
 from tests.test_device import Ear, Screen, until
 
 LIGHT, SHUTTER = "GPIO17", "GPIO22"
@@ -223,3 +226,28 @@ def test_a_frame_that_waits_in_the_mailbox_when_it_is_covered_is_not_worked_thro
         until(lambda: not pins.pin(LIGHT).state, "the camera is closed")
         assert not device.sees()
         assert device.device._frames == worked[0]
+
+
+ALL = '[pins]\nindicator = "GPIO17"\nshutter = "GPIO22"\nbutton = "GPIO27"\nmotor = "GPIO18"\n'
+
+
+def familiar(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    config = tmp_path / "pins.toml"
+    config.write_text(ALL)
+    return subprocess.run(
+        [sys.executable, "-m", "edge_app", "--home", str(tmp_path / "home"),
+         "--config", str(config), *arguments],
+        check=False, capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+
+
+def test_a_machine_without_pins_says_so_in_one_line_and_opens_no_camera(tmp_path: Path) -> None:
+    done = familiar(tmp_path, "run", "--source", "http://127.0.0.1:1/")
+    assert done.returncode == PinError.exit_status
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "they need a Raspberry Pi" in done.stderr
+
+
+def test_a_replay_needs_no_pins(tmp_path: Path, media: Path) -> None:
+    done = familiar(tmp_path, "run", "--demo", "--source", str(media / "stranger-1.jpg"))
+    assert done.returncode == 0, done.stderr

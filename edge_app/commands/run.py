@@ -70,7 +70,7 @@ def run(
 ) -> None:
     """Watch, recognise, show, and report, until Ctrl-C or the end of the replay.
 
-    While it runs, `kill -USR1` asks "who is this?".
+    While it runs, the configured button or `kill -USR1` asks "who is this?".
     """
     session: Session = context.obj
     config = session.config
