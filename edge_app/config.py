@@ -235,7 +235,8 @@ class HudConfig(_Section):
     display: "auto" is the terminal if there is one.
     oled:    for display = "oled".
     framebuffer: the device for display = "framebuffer".
-    fonts:   TrueType or OpenType files for letters that are not Latin, tried in order.
+    fonts:   TrueType or OpenType files, tried in order for each name; none: DejaVu Sans, where it
+             is installed. What they lack is never drawn as a box.
     speech:  names are also spoken, through espeak-ng.
     lease_warning_h: how long before the fleet's gallery is too old the display says so.
     answer_s: how long after "who is this?" the answer is due.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from edge_app.adapters.displays import NullDisplay
 from edge_app.adapters.displays.beside import BesideDisplay
@@ -15,6 +16,8 @@ from edge_app.adapters.displays.terminal import TerminalDisplay
 from edge_app.config import Config
 from edge_app.ports import Display
 from edge_app.records import FrameOrigin
+
+_USUAL_FONT: Final = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 
 
 def make_display(config: Config, origin: FrameOrigin, *, terminal_is_free: bool) -> Display:
@@ -29,8 +32,10 @@ def make_display(config: Config, origin: FrameOrigin, *, terminal_is_free: bool)
 
 
 def make_fonts(config: Config) -> FontSet:
-    """The configured typefaces. Raises ConfigError."""
-    return FontSet(*map(Path, config.hud.fonts))
+    """The configured typefaces; DejaVu Sans if none is, where it is installed. Raises
+    ConfigError."""
+    usual = [_USUAL_FONT] if _USUAL_FONT.exists() else []
+    return FontSet(*(map(Path, config.hud.fonts) if config.hud.fonts else usual))
 
 
 def _terminal(config: Config, origin: FrameOrigin) -> Display:

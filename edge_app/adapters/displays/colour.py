@@ -20,6 +20,7 @@ _RED: Final = (176, 0, 32)
 
 # Shares of the smaller of height and 5/8 of the width, so that a tall display is no caricature.
 _STATUS: Final = 0.14
+_STATUS_ALONE: Final = 0.32
 _ARROW: Final = 0.16
 _MARGIN: Final = 0.04
 _NAME: Final = (0.36, 0.1)
@@ -42,7 +43,7 @@ def draw_colour(
     canvas = _Canvas(ImageDraw.Draw(image), size_px, fonts)
     bottom = size_px[1]
     if view.status:
-        bottom -= canvas.px(_STATUS)
+        bottom -= canvas.px(_STATUS if view.lines else _STATUS_ALONE)
         canvas.status(view, bottom)
     lines = view.lines[:_MAX_ROWS]
     height = bottom // max(len(lines), 1)
@@ -62,10 +63,11 @@ class _Canvas:
         return max(1, round(share * self._unit))
 
     def status(self, view: HudView, top: int) -> None:
-        """A red bar for a fault, a grey line for what is only worth knowing."""
+        """A red bar for a fault, a grey line for what is only worth knowing; large if alone."""
         box = (0, top, self._width - 1, self._height - 1)
         self._draw.rectangle(box, fill=_RED if view.fault else _BLACK)
-        sizes = self._sizes(0.09, 0.05)
+        room = self._height - top
+        sizes = [size for size in self._sizes(0.2, 0.05) if size < 0.68 * room]
         width = self._width - 2 * self.px(_MARGIN)
         text, font = self._fonts.fit(view.status, sizes, width)
         middle = (self._width / 2, (top + self._height) / 2)

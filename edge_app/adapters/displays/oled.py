@@ -27,7 +27,7 @@ _MAX_ROWS: Final = 3
 _STATUS_PX: Final = 13
 _ARROW_PX: Final = 13
 _GAP_PX: Final = 4
-_NAME_SIZES_PX: Final = (30, 26, 22, 19, 16, 14, 13)
+_NAME_SIZES_PX: Final = (30, 26, 22, 19, 16, 14, 13, 12, 11)
 _DETAIL_SIZES_PX: Final = (14, 12, 11)
 _STATUS_SIZES_PX: Final = (12, 11)
 
@@ -166,10 +166,13 @@ class OledDisplay:
 
 
 def _draw_status(draw: ImageDraw.ImageDraw, view: HudView, fonts: FontSet) -> None:
+    """Black on a white bar for a fault; white on black for what is only worth knowing."""
     top = HEIGHT_PX - _STATUS_PX
-    draw.rectangle((0, top, WIDTH_PX - 1, HEIGHT_PX - 1), fill=1)
+    if view.fault:
+        draw.rectangle((0, top, WIDTH_PX - 1, HEIGHT_PX - 1), fill=1)
     text, font = fonts.fit(view.status, _STATUS_SIZES_PX, WIDTH_PX - _GAP_PX, mode="1")
-    draw.text((WIDTH_PX / 2, (top + HEIGHT_PX) / 2), text, fill=0, font=font, anchor="mm")
+    middle = (WIDTH_PX / 2, (top + HEIGHT_PX) / 2)
+    draw.text(middle, text, fill=int(not view.fault), font=font, anchor="mm")
 
 
 def _draw_person(
