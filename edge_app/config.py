@@ -229,6 +229,33 @@ class OledConfig(_Section):
     upside_down: bool = False
 
 
+class VoiceConfig(_Section):
+    """How names are spoken, with speech = true.
+
+    voice:        of espeak-ng, e.g. "de+f3"; empty: the language's own.
+    rate_wpm:     words a minute.
+    synthesiser:  another program than espeak-ng, which reads text and writes a WAV, e.g.
+                  ["piper", "-m", "/usr/local/share/voices/en.onnx", "-f", "-"].
+    device:       ALSA's name of where it is played; empty: its default.
+    stereo_width: how far to the side a name may sound, 0 (middle) to 1 (one ear only).
+    again_s:      nobody is named again within this time.
+    quiet:        hours in which nothing is said unless asked for, e.g. "22:00-07:00".
+    time_zone:    of those hours, e.g. "Europe/Berlin"; empty: the device's own.
+    timeout_s, retry_s: see `edge_app.adapters.speech.ProgramSpeaker`.
+    """
+
+    voice: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]{0,64}$")] = ""
+    rate_wpm: int = 160
+    synthesiser: tuple[str, ...] = ()
+    device: Annotated[str, Field(pattern=r"^[^-]?")] = ""
+    stereo_width: float = 0.8
+    again_s: float = 120.0
+    quiet: str = ""
+    time_zone: str = ""
+    timeout_s: float = 10.0
+    retry_s: float = 10.0
+
+
 class HudConfig(_Section):
     """What the wearer sees and hears.
 
@@ -237,7 +264,7 @@ class HudConfig(_Section):
     framebuffer: the device for display = "framebuffer".
     fonts:   TrueType or OpenType files, tried in order for each name; none: DejaVu Sans, where it
              is installed. What they lack is never drawn as a box.
-    speech:  names are also spoken, through espeak-ng.
+    speech:  names are also spoken, as [hud.voice] says.
     lease_warning_h: how long before the fleet's gallery is too old the display says so.
     answer_s: how long after "who is this?" the answer is due.
     notice_s: how long an answer without a name stays on the display.
@@ -249,6 +276,7 @@ class HudConfig(_Section):
     framebuffer: str = "/dev/fb0"
     fonts: tuple[str, ...] = ()
     speech: bool = False
+    voice: VoiceConfig = VoiceConfig()
     language: Literal["en", "de", "fr"] = "en"
     lease_warning_h: float = 4.0
     unsure_margin: float = 0.05
@@ -457,6 +485,11 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "hud.oled.spi_device": (0, 15),
     "hud.oled.spi_data_pin": (1, 63),
     "hud.oled.spi_reset_pin": (1, 63),
+    "hud.voice.rate_wpm": (80, 400),
+    "hud.voice.stereo_width": (0, 1),
+    "hud.voice.again_s": (0, 3600),
+    "hud.voice.timeout_s": (1, 60),
+    "hud.voice.retry_s": (1, 600),
     "hud.lease_warning_h": (0, 24),
     "hud.unsure_margin": (0, 0.5),
     "hud.unsure_slack": (0, 0.05),

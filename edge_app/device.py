@@ -48,15 +48,16 @@ from edge_app.config import Config
 from edge_app.core.gallery import Gallery
 from edge_app.core.governor import Governor
 from edge_app.core.health import NO_PACE, Condition, FramePace, Health, HealthPeriod, Reading
-from edge_app.core.present import hud_view, phrases, spoken_text
+from edge_app.core.present import hud_view, phrases, spoken_fault
 from edge_app.core.quality import too_dark
 from edge_app.core.question import Question, Reply
 from edge_app.core.steady import PresentSettings, RecognisedFace, Shown, steady
 from edge_app.errors import DeliveryError
 from edge_app.pipeline import FrameResult, Models, Pipeline, Sighting, State
 from edge_app.ports import AlertSink, Clock, Display, FrameSource, Haptic, Speaker
-from edge_app.records import Alert, ClockState, Frame, HudLine, HudView, Touch
+from edge_app.records import Alert, ClockState, Frame, HudView, Touch
 from edge_app.sync import Follower, leave, make_follower
+from edge_app.wearer import Announcer
 
 _log = logging.getLogger(__name__)
 
@@ -211,6 +212,7 @@ class Device:
             max_people=config.hud.max_people,
         )
         self._people: tuple[Shown, ...] = ()
+        self._announcer = Announcer(config, outputs.speaker, clock)
         self._words = phrases(config.hud.language)
         self._mailbox = Mailbox(lossless=lossless)
         self._camera = CameraThread(source=source, mailbox=self._mailbox, stop_event=stop)
@@ -316,6 +318,7 @@ class Device:
             elif self._camera_lost():
                 self._people = ()
                 self._show(HudView((), self._words.camera_lost, fault=True))
+                self._announcer.fault(self._words.camera_lost)
                 self._manager.alive("the camera is lost, and opened again now and then")
             self._answer()
 
@@ -353,16 +356,15 @@ class Device:
         if answer is None:
             return
         self._widen_gate = False
-        lines = [p.line for p in answer.people if self._gallery.member(p.person_id) is not None]
-        if lines:
-            self._announce(lines)
+        people = [p for p in answer.people if self._gallery.member(p.person_id) is not None]
+        if people:
+            self._announcer.answer(people)
+            self._touch(people)
         else:
             self._tell(answer.reply, fault)
 
-    def _announce(self, lines: Sequence[HudLine]) -> None:
-        """Says and taps who is there."""
-        self._outputs.speaker.say(spoken_text(lines, self._config.hud.language))
-        unsure = all(line.unsure for line in lines)
+    def _touch(self, people: Sequence[Shown]) -> None:
+        unsure = all(person.line.unsure for person in people)
         self._outputs.haptic.play(Touch.UNSURE if unsure else Touch.RECOGNISED)
 
     def _tell(self, reply: Reply, fault: str) -> None:
@@ -371,7 +373,7 @@ class Device:
         if reply in (Reply.FAULT, Reply.UNSEEN):  # shown for as long as it holds
             fault = fault or words.camera_lost
             self._show(HudView((), fault, fault=True))
-            self._outputs.speaker.say(self._aloud(fault))
+            self._outputs.speaker.say(spoken_fault(fault, self._config.hud.language))
             return
         shown, said = {
             Reply.UNSURE: (words.known, words.said_not_sure),
@@ -382,15 +384,6 @@ class Device:
         self._outputs.speaker.say(said)
         if reply is Reply.UNSURE:
             self._outputs.haptic.play(Touch.UNSURE)
-
-    def _aloud(self, fault: str) -> str:
-        words = self._words
-        return {
-            words.camera_covered: words.camera_covered,
-            words.camera_lost: words.said_camera_lost,
-            words.gallery_too_old: words.said_gallery_too_old,
-            words.clock_wrong: words.said_clock_wrong,
-        }[fault]
 
     def _fault(self) -> str:
         """What keeps the device from matching, in the wearer's words; empty: nothing."""
@@ -450,8 +443,11 @@ class Device:
                 sink.put(alert)
                 self._alert_times_s.append(round(frame.time_s, 3))
         newcomers = {sighting.candidate.person_id for sighting in result.sightings}
+        self._announcer.fault(fault)
         if newcomers and not self._question.is_open:  # else they are part of the answer
-            self._announce([p.line for p in self._people if p.person_id in newcomers])
+            people = [p for p in self._people if p.person_id in newcomers]
+            self._announcer.name(people)
+            self._touch(people)
         self._stopwatch.lap("present")
         self._stopwatch.end_frame()
         self._frames += 1
@@ -482,6 +478,8 @@ class Device:
 
     def _hint(self, now: datetime) -> str:
         """What the wearer had better know while all is well; empty: nothing."""
+        if self._outputs.speaker.silent:
+            return self._words.no_sound
         if self._lease is None:
             return ""
         left_h = (self._lease - now).total_seconds() / 3600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from edge_app.records import (
     FrameOrigin,
     HudView,
     Touch,
+    Utterance,
 )
 
 
@@ -80,9 +82,15 @@ class Display(Protocol):
 
 
 class Speaker(Protocol):
-    """Says a recognised person's name into the wearer's ear."""
+    """Says a recognised person's name into the wearer's ear. A plain text sounds in the middle.
 
-    def say(self, text: str) -> None: ...
+    silent: what is said cannot be heard.
+    """
+
+    @property
+    def silent(self) -> bool: ...
+
+    def say(self, speech: str | Sequence[Utterance]) -> None: ...
 
     def close(self) -> None: ...
 

@@ -427,3 +427,16 @@ class HudView:
     lines: tuple[HudLine, ...]
     status: str
     fault: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """Something to say.
+
+    pan:   where it sounds: -1 left to 1 right.
+    chime: a signal of its own sounds before it: somebody who is known, but who is not certain.
+    """
+
+    text: str = field(repr=False)
+    pan: float = 0.0
+    chime: bool = False

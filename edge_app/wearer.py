@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edge_app.adapters.displays import NullDisplay
 from edge_app.adapters.displays.beside import BesideDisplay
@@ -13,11 +14,17 @@ from edge_app.adapters.displays.fonts import FontSet
 from edge_app.adapters.displays.framebuffer import FramebufferDisplay
 from edge_app.adapters.displays.oled import OledDisplay, OledWiring, open_oled
 from edge_app.adapters.displays.terminal import TerminalDisplay
+from edge_app.adapters.speech import NullSpeaker, ProgramSpeaker
 from edge_app.config import Config
-from edge_app.ports import Display
+from edge_app.core.present import phrases, spoken_fault, utterances
+from edge_app.core.quiet import quiet_hours
+from edge_app.core.steady import Shown
+from edge_app.errors import ConfigError
+from edge_app.ports import Clock, Display, Speaker
 from edge_app.records import FrameOrigin
 
 _USUAL_FONT: Final = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
+_FAULT_REST_S: Final = 10.0
 
 
 def make_display(config: Config, origin: FrameOrigin, *, terminal_is_free: bool) -> Display:
@@ -36,6 +43,89 @@ def make_fonts(config: Config) -> FontSet:
     ConfigError."""
     usual = [_USUAL_FONT] if _USUAL_FONT.exists() else []
     return FontSet(*(map(Path, config.hud.fonts) if config.hud.fonts else usual))
+
+
+def make_speaker(config: Config) -> Speaker:
+    """The configured speaker, which is heard or says so through `silent`."""
+    if not config.hud.speech:
+        return NullSpeaker()
+    voice = config.hud.voice
+    name, rate = voice.voice or config.hud.language, str(voice.rate_wpm)
+    espeak = ("espeak-ng", "-v", name, "-s", rate, "--stdin", "--stdout")
+    device = ("-D", voice.device) if voice.device else ()
+    return ProgramSpeaker(
+        synthesiser=voice.synthesiser or espeak,
+        player=("aplay", "-q", *device, "-"),
+        timeout_s=voice.timeout_s,
+        retry_s=voice.retry_s,
+    )
+
+
+class Announcer:
+    """Decides what is said unasked: a name once in a while, a fault when it begins, and nothing
+    in quiet hours. What is not said is shown all the same."""
+
+    def __init__(self, config: Config, speaker: Speaker, clock: Clock) -> None:
+        """Raises ConfigError if the hours or the time zone are none."""
+        voice = config.hud.voice
+        self._speaker = speaker
+        self._clock = clock
+        self._language = config.hud.language
+        self._words = phrases(config.hud.language)
+        self._latin = not (voice.voice or voice.synthesiser)
+        self._width = voice.stereo_width
+        self._again_s = voice.again_s
+        self._quiet = quiet_hours(voice.quiet)
+        self._zone = _zone(voice.time_zone)
+        self._named_s: dict[str, float] = {}
+        self._told = ""
+        self._told_s = float("-inf")
+
+    def name(self, people: Sequence[Shown]) -> None:
+        """Say who has come, but for those who were named lately."""
+        now_s = self._clock.monotonic_s()
+        self._named_s = {p: s for p, s in self._named_s.items() if now_s - s < self._again_s}
+        due = [person for person in people if person.person_id not in self._named_s]
+        if due and not self._is_quiet():
+            self._named_s |= dict.fromkeys((person.person_id for person in due), now_s)
+            self.answer(due)
+
+    def answer(self, people: Sequence[Shown]) -> None:
+        """Say who is there, to a wearer who asked: at any hour, and however lately named."""
+        self._speaker.say(
+            utterances(people, self._language, stereo_width=self._width, latin=self._latin)
+        )
+
+    def fault(self, status: str) -> None:
+        """Say that nobody can be recognised any more, or that the camera is back.
+
+        status: the display's words; empty if all is well. Call it as often as you like.
+        """
+        now_s = self._clock.monotonic_s()
+        if status == self._told or now_s - self._told_s < _FAULT_REST_S or self._is_quiet():
+            return
+        back = self._words.said_camera_back if self._told == self._words.camera_lost else ""
+        self._told, self._told_s = status, now_s
+        text = spoken_fault(status, self._language) if status else back
+        if text:
+            self._speaker.say(text)
+
+    def _is_quiet(self) -> bool:
+        return self._quiet is not None and self._quiet.hold(
+            self._clock.now().astimezone(self._zone)
+        )
+
+
+def _zone(name: str) -> ZoneInfo | None:
+    """The named time zone; None is the device's own."""
+    if not name:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError) as error:
+        raise ConfigError(
+            f'hud.voice.time_zone: {name!r} is none; write e.g. "Europe/Berlin"'
+        ) from error
 
 
 def _terminal(config: Config, origin: FrameOrigin) -> Display:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from edge_app.config import Config, make_config
 from edge_app.device import Device, Outputs, stop_on_signals
 from edge_app.errors import CameraError, IndicatorError
 from edge_app.ports import FrameSource
-from edge_app.records import Frame, FrameOrigin, HudView
+from edge_app.records import Frame, FrameOrigin, HudView, Utterance
 from tests.brokers import PASSWORD, Mosquitto
 from tests.enrolling import enrol_portraits
 from tests.scenes import Cast, scene_camera
@@ -78,9 +78,10 @@ class Screen:
 @dataclass
 class Ear:
     said: list[str] = field(default_factory=list)
+    silent: bool = False
 
-    def say(self, text: str) -> None:
-        self.said.append(text)
+    def say(self, speech: str | Sequence[Utterance]) -> None:
+        self.said += [speech] if isinstance(speech, str) else [part.text for part in speech]
 
     def close(self) -> None:
         pass

@@ -10,7 +10,7 @@ import pytest
 
 from edge_app.adapters.displays.fonts import FontSet
 from edge_app.adapters.displays.oled import WIDTH_PX
-from edge_app.adapters.speech import EspeakSpeaker
+from edge_app.adapters.speech import ProgramSpeaker
 from edge_app.config import make_config
 from edge_app.core.present import phrases
 from edge_app.enrolment.consent_notice import languages, notice_for, storage_locations
@@ -108,7 +108,13 @@ def test_a_station_has_words_of_its_own(language: str) -> None:
 @ALL
 def test_espeak_has_a_voice_for_it(language: str, tmp_path: Path) -> None:
     sound = tmp_path / "said.wav"
-    speaker = EspeakSpeaker(command=("espeak-ng", "-v", language, "-w", str(sound)), timeout_s=30)
-    speaker.say(phrases(language).camera_lost)
+    speaker = ProgramSpeaker(
+        synthesiser=("espeak-ng", "-v", language, "--stdin", "--stdout"),
+        player=("tee", str(sound)),
+        timeout_s=30,
+        retry_s=600,
+    )
+    speaker.say(phrases(language).said_camera_lost)
     speaker.close()
-    assert sound.stat().st_size > 1000
+    assert sound.stat().st_size > 50_000
+    assert not speaker.silent

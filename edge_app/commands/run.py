@@ -17,15 +17,14 @@ from edge_app.adapters.displays.demo_png import DemoPngDisplay
 from edge_app.adapters.haptic import NullHaptic
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.sinks import JsonLinesSink
-from edge_app.adapters.speech import EspeakSpeaker, NullSpeaker
 from edge_app.app import listening_button, make_camera, make_haptic
 from edge_app.commands.console import Session, Source, count, err, sources, write_json
 from edge_app.config import Config
 from edge_app.device import Device, Outputs, RunSummary, stop_on_signals
 from edge_app.errors import DeliveryError
-from edge_app.ports import Display, Speaker
+from edge_app.ports import Display
 from edge_app.records import FrameOrigin, Rejection
-from edge_app.wearer import make_display, make_fonts
+from edge_app.wearer import make_display, make_fonts, make_speaker
 
 
 class Output(StrEnum):
@@ -92,7 +91,7 @@ def run(
         lossless=lossless,
         outputs=Outputs(
             display=_display(config, origin, hud_png, output),
-            speaker=_speaker(config),
+            speaker=make_speaker(config),
             sinks=(JsonLinesSink(sys.stdout),) if output is Output.JSON else (),
             broker_url=config.mqtt.broker if broker_url is None else broker_url,
             haptic=NullHaptic() if demo else make_haptic(config, session.clock),
@@ -122,12 +121,6 @@ def _display(config: Config, origin: FrameOrigin, hud_png: Path | None, output: 
         return make_display(config, origin, terminal_is_free=output is Output.TEXT)
     fonts, language = make_fonts(config), config.hud.language
     return DemoPngDisplay(hud_png, origin=origin, fonts=fonts, language=language)
-
-
-def _speaker(config: Config) -> Speaker:
-    if not config.hud.speech:
-        return NullSpeaker()
-    return EspeakSpeaker(command=("espeak-ng", "-v", config.hud.language), timeout_s=10.0)
 
 
 def _print_summary(result: RunSummary) -> None:

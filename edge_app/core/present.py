@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_app.core.steady import Shown
 from edge_app.errors import ConfigError
-from edge_app.records import Direction, HudLine, HudView
+from edge_app.records import Direction, HudLine, HudView, Utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,43 @@ def hud_view(people: Sequence[Shown], *, fault: str, hint: str, language: str) -
     return HudView(lines, fault or more or hint, fault=bool(fault))
 
 
+def utterances(
+    people: Sequence[Shown], language: str, *, stereo_width: float, latin: bool
+) -> tuple[Utterance, ...]:
+    """Return what to say of each person, from where they are; a chime before who is "probably".
+
+    stereo_width: how far to the side, 0 to 1: all the way would be lost on a deaf ear.
+    latin:        the voice reads Latin letters only; it says the relation for other names.
+
+    Raises:
+        ConfigError: there is no such language.
+    """
+    words = phrases(language)
+    return tuple(
+        Utterance(
+            spoken_text([_sayable(person.line, words) if latin else person.line], language),
+            pan=stereo_width * min(max(2 * person.x - 1, -1.0), 1.0),
+            chime=person.line.unsure,
+        )
+        for person in people
+    )
+
+
+def spoken_fault(status: str, language: str) -> str:
+    """Return a display's words for a fault as a sentence for the ear; others as they are.
+
+    Raises:
+        ConfigError: there is no such language.
+    """
+    words = phrases(language)
+    sentences = {
+        words.camera_lost: words.said_camera_lost,
+        words.gallery_too_old: words.said_gallery_too_old,
+        words.clock_wrong: words.said_clock_wrong,
+    }
+    return sentences.get(status, status)
+
+
 def spoken_text(lines: Sequence[HudLine], language: str) -> str:
     """Return a sentence for each person: "Anna, colleague, on your left."; empty for nobody.
 
@@ -174,3 +212,17 @@ def _who(line: HudLine, words: Phrases) -> str:
 
 def _where(line: HudLine, words: Phrases) -> str:
     return words.directions[line.direction]
+
+
+def _sayable(line: HudLine, words: Phrases) -> HudLine:
+    """The same person as a voice for Latin letters can name them."""
+    if _is_latin(line.name):
+        return line if _is_latin(line.relation) else replace(line, relation="")
+    name = line.relation if _is_latin(line.relation) else words.known
+    return replace(line, name=name, relation="")
+
+
+def _is_latin(text: str) -> bool:
+    """Whether at least half of the letters are, of those there are; False without any."""
+    letters = [unicodedata.name(char, "") for char in text if char.isalpha()]
+    return 0 < len(letters) <= 2 * sum(name.startswith("LATIN") for name in letters)

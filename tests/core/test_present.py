@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_app.core.present import hud_view, phrases, spoken_text
+from edge_app.core.present import hud_view, phrases, spoken_fault, spoken_text
 from edge_app.core.steady import Shown
 from edge_app.errors import ConfigError
 from edge_app.records import Direction, HudLine, HudView
@@ -71,3 +71,9 @@ def test_an_unknown_language_names_those_that_are_known(language: str) -> None:
         phrases(language)
     with pytest.raises(ConfigError):
         spoken_text((), language)
+
+
+def test_faults_are_sentences_for_the_ear_and_other_words_stay() -> None:
+    words = phrases("de")
+    assert spoken_fault(words.camera_lost, "de") == words.said_camera_lost
+    assert spoken_fault("Kamera verdeckt", "de") == "Kamera verdeckt"
