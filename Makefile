@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check accuracy models models-check bench bench-gallery bench-start fuzz kill-install lock clean audit sbom bench-matching bench-peers board soak arm-smoke
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))
 
 PY := .venv/bin/python
 export PYTHON ?= python3
@@ -103,6 +103,10 @@ check-node-red: ## the flow of deploy/node-red in a real Node-RED, with a real d
 	@deploy/setup.sh node-red
 	@$(PY) deploy/demo/media.py
 	$(PY) -m pytest tests/integrations/node_red.py
+
+campaigns: ## deliver alerts through killed devices and brokers, outages, dead networks and full disks (CAMPAIGN=NAME N=FAULTS)
+	@deploy/setup.sh dev
+	nice -n 19 $(PY) -m tests.campaigns $(CAMPAIGN) $(if $(findstring $(origin N),command line environment),$(N))
 
 audit: ## known weaknesses in our code (bandit) and in what a device installs (pip-audit)
 	@deploy/setup.sh audit

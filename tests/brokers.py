@@ -74,6 +74,15 @@ class Mosquitto:
             self._process.wait()
             self._process = None
 
+    def save(self) -> None:
+        """Have sessions and retained states written to the disk, for the first time."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR1)
+        deadline_s = time.monotonic() + 20
+        while not (self._folder / "mosquitto.db").exists():
+            assert time.monotonic() < deadline_s, "mosquitto does not save"
+            time.sleep(0.02)
+
     def __enter__(self) -> Self:
         self.start()
         return self
