@@ -772,6 +772,39 @@ def test_a_broker_that_knows_only_3_1_1_is_spoken_to_in_3_1_1(
     assert publisher.status.detail.startswith("MQTT 3.1.1 at")
 
 
+def test_a_broker_that_spoke_mqtt_5_is_not_taken_for_an_older_one_when_it_is_silent(
+    device: Device, trick: Callable[..., TrickBroker]
+) -> None:
+    """A network that is half open says nothing either."""
+
+    def answer_once(peer: Peer) -> None:
+        peer.read()
+        peer.accept()
+        peer.read_alert()
+
+    device.put(1)
+    broker = trick(answer_once, stay_silent, hang_up, good)
+    link = replace(LINK, connect_timeout_s=0.5)
+    publisher = device.publisher(broker.address, link=link)
+    until(lambda: device.pending() == 0, "the alert is delivered")
+    assert publisher.status.detail.startswith("MQTT 5 at")
+    assert len(broker.peers) == 4
+
+
+def test_a_broker_that_spoke_mqtt_5_and_refuses_it_now_is_spoken_to_in_3_1_1(
+    device: Device, trick: Callable[..., TrickBroker]
+) -> None:
+    def answer_once(peer: Peer) -> None:
+        peer.read()
+        peer.accept()
+        peer.read_alert()
+
+    device.put(1)
+    publisher = device.publisher(trick(answer_once, refuse_5, speak_only_3_1_1).address)
+    until(lambda: device.pending() == 0, "the alert is delivered")
+    assert publisher.status.detail.startswith("MQTT 3.1.1 at")
+
+
 def test_never_more_in_flight_than_either_side_allows(
     device: Device, trick: Callable[..., TrickBroker]
 ) -> None:

@@ -143,6 +143,15 @@ def test_only_the_owner_may_read_the_files(path: Path, clock: ManualClock) -> No
         assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600, 0o600]
 
 
+def test_every_commit_reaches_the_disk(path: Path, clock: ManualClock) -> None:
+    with opened(path, clock) as outbox:
+        told = {
+            name: outbox._database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("synchronous", "journal_mode", "secure_delete")
+        }
+    assert told == {"synchronous": 2, "journal_mode": "wal", "secure_delete": 1}  # 2: FULL
+
+
 def test_nothing_delivered_stays_in_the_files(path: Path, clock: ManualClock) -> None:
     with opened(path, clock) as outbox:
         outbox.put("a", TOPIC, b"CANARY" * 50, clock.now() + timedelta(seconds=60))

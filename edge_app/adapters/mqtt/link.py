@@ -150,20 +150,30 @@ class Connector:
     link: LinkSettings
     durable: DurableSession | None
 
-    def connect(self) -> Link:
+    def connect(self, *, spoke_5: bool = False) -> Link:
         """Connect with MQTT 5, or with 3.1.1 if the broker knows no other.
+
+        spoke_5: this broker has answered MQTT 5 before. Its silence is then the network's.
 
         Raises:
             DeliveryError: refused, unreachable, not trusted, or no MQTT broker.
         """
         try:
             return Link(self, MQTTProtocolVersion.MQTTv5)
+        except _SilenceError:
+            if spoke_5:
+                raise
         except _ProtocolRefusedError:
-            return Link(self, MQTTProtocolVersion.MQTTv311)
+            pass
+        return Link(self, MQTTProtocolVersion.MQTTv311)
 
 
 class _ProtocolRefusedError(DeliveryError):
-    """The broker refuses this version of MQTT, or does not understand it."""
+    """The broker refuses this version of MQTT."""
+
+
+class _SilenceError(DeliveryError):
+    """It hangs up or says nothing: it does not understand MQTT 5, or the network is half open."""
 
 
 class Link:
@@ -343,10 +353,10 @@ class Link:
 
     def _judge_answer(self) -> None:
         # Brokers that know only 3.1.1 refuse 5, hang up, or are lost in its longer CONNECT.
-        if self._is_v5 and (self._answer is None or self._answer == _UNSUPPORTED_PROTOCOL):
+        if self._is_v5 and self._answer == _UNSUPPORTED_PROTOCOL:
             raise _ProtocolRefusedError(f"{self._address} does not speak MQTT 5")
         if self._answer is None:
-            raise DeliveryError(
+            raise _SilenceError(
                 f"{self._address} accepts the connection and gives no MQTT answer;"
                 " check the port, mqtt or mqtts, and the client certificate"
             )

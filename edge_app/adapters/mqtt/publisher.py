@@ -125,6 +125,7 @@ class MqttPublisher:
         self._states.set(topics.availability, ONLINE)
         self._random = SystemRandom()
         self._failures = 0
+        self._spoke_5 = False
         self._closing = threading.Event()
         self._drain_until_s = 0.0
         self._status = LinkStatus(connected=False, detail="not started")
@@ -205,9 +206,10 @@ class MqttPublisher:
 
     def _deliver(self) -> None:
         """Connect and deliver until `close` is done; every other end is a DeliveryError."""
-        link = self._connector.connect()
+        link = self._connector.connect(spoke_5=self._spoke_5)
         try:
             self._failures = 0
+            self._spoke_5 = link.is_v5
             self._set_status(connected=True, detail=f"{link.protocol_name} at {self._address}")
             if self._on_command is not None:
                 link.ask_for(self._topics.commands)
