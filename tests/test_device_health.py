@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from edge_app.adapters.cameras.reopening import Backoff, ReopeningCamera
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.displays import NullDisplay
 from edge_app.adapters.home_assistant import discovery_payload
+from edge_app.adapters.keys import outbox_key, store_key
 from edge_app.adapters.mqtt import Topics
+from edge_app.adapters.outbox import Outbox
 from edge_app.adapters.speech import NullSpeaker
 from edge_app.app import Home
 from edge_app.config import make_config
@@ -107,6 +109,26 @@ def test_within_the_interval_it_is_told_once(home: Home, mosquitto: Mosquitto) -
         until(lambda: told(subscriber), "the first")
         time.sleep(2.2)  # two looks of the device at itself
         assert len(told(subscriber)) == 1
+
+
+def test_alerts_that_were_dropped_are_told(home: Home, mosquitto: Mosquitto) -> None:
+    """Never silently: what expired, and what was forced out of a full outbox."""
+    with closing(
+        Outbox(
+            home.outbox_path,
+            key=outbox_key(store_key(home.keys)),
+            max_alerts=2,
+            boot_id="b",
+            clock=SystemClock(),
+        )
+    ) as outbox:
+        for number, lifetime_s in enumerate([-1, 500, 500, 500]):
+            expiry = datetime.now(UTC) + timedelta(seconds=lifetime_s)
+            outbox.put(str(number), "familiar/v1/other", b"x", expiry)
+    with subscribed(mosquitto) as subscriber, running(home, mosquitto, Watching()):
+        until(lambda: told(subscriber), "the first")
+        assert told(subscriber)[0]["outbox"]["expired"] == 1
+        assert told(subscriber)[0]["outbox"]["forced_out"] == 1
 
 
 def test_a_lost_camera_is_told_at_once(home: Home, mosquitto: Mosquitto) -> None:
