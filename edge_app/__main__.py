@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "station": "station:app",
     "operator": "operator:app",
     "broker": "broker:app",
+    "backend": "backend:app",
     "calibrate": "calibrate:calibrate",
     "doctor": "doctor:doctor",
     "bench": "bench:bench",

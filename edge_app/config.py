@@ -317,6 +317,36 @@ class PinsConfig(_Section):
     motor_rest_s: float = 2.0
 
 
+class RetentionConfig(_Section):
+    """For how many hours the backend keeps an encounter, by its purpose."""
+
+    assist: float = 24.0
+    entry: float = 24.0
+    care: float = 24.0
+    self_exclusion: float = 24.0
+
+
+class BackendConfig(_Section):
+    """`familiar backend`, which no device needs.
+
+    instance: unlike that of any other; its name at a broker that asks for no certificate.
+    group:    instances of one group share the alerts among them; another group gets all of them.
+    database: postgresql://user@host/name; empty: a SQLite file in the home.
+    metrics_port: 0 for none.
+    most_untaken: alerts on their way to an instance at once.
+    """
+
+    instance: NodeName = "backend"
+    group: NodeName = "familiar"
+    database: str = ""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 9477
+    most_untaken: int = 500
+    session_expiry_s: int = 86_400
+    purge_interval_s: float = 10.0
+    retention_h: RetentionConfig = RetentionConfig()
+
+
 class Config(_Section):
     """All of it. Attributes of the core's own records are documented there."""
 
@@ -341,6 +371,7 @@ class Config(_Section):
     hud: HudConfig = HudConfig()
     indicator: IndicatorConfig = IndicatorConfig()
     pins: PinsConfig = PinsConfig()
+    backend: BackendConfig = BackendConfig()
     scan: ScanPlan = ScanPlan(
         tile_detector="blazeface_back",
         scan_detector="blazeface_wide",
@@ -501,6 +532,11 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "hud.notice_s": (1, 30),
     "pins.settle_s": (0.01, 0.2),
     "pins.motor_rest_s": (1, 60),
+    "backend.metrics_port": (0, 65_535),
+    "backend.most_untaken": (1, 65_535),
+    "backend.session_expiry_s": (60, 604_800),
+    "backend.purge_interval_s": (1, 600),
+    **{f"backend.retention_h.{purpose}": (0.1, 168) for purpose in Purpose},
     "scan.tile": (0.1, 1),
     "scan.scan_tile": (0.1, 1),
     "scan.overlap": (0, 0.5),

@@ -24,6 +24,8 @@ EVENT_TYPE: Final = "org.familiar.match.v1"
 DATA_SCHEMA: Final = "urn:familiar:schema:match-data:v1"
 """What a site or a device may be called: it becomes part of a topic and of a URN."""
 
+SUBJECT_REF_PATTERN: Final = "[0-9a-f-]{16,64}"
+
 _MAX_EVENT_BYTES: Final = 16_384
 _SEQUENCE_DIGITS: Final = 20
 
@@ -172,7 +174,7 @@ def _to_utc(value: datetime) -> datetime:
 _Uuid7 = Annotated[
     str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 ]
-_Pseudonym = Annotated[str, Field(pattern=r"^[0-9a-f-]{16,64}$")]
+_Pseudonym = Annotated[str, Field(pattern=f"^{SUBJECT_REF_PATTERN}$")]
 _Timestamp = Annotated[datetime, BeforeValidator(_parse_time), AfterValidator(_to_utc)]
 _Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 

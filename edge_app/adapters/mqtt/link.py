@@ -123,12 +123,17 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message that came. response_topic and correlation: as in `Outgoing`."""
+    """A message that came. response_topic and correlation: as in `Outgoing`.
+
+    message_id: what the broker is told when it is taken; 0 for QoS 0, of which it wants to hear
+        nothing.
+    """
 
     topic: str
     payload: bytes = field(repr=False)
     response_topic: str | None
     correlation: bytes | None = field(repr=False)
+    message_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +146,31 @@ class DurableSession:
 
 
 @dataclass(frozen=True, slots=True)
+class Taking:
+    """A backend's session: a message counts as delivered when `Link.take` says so, not before.
+
+    expiry_s:    how long the broker keeps the session, and what comes for it, while it is away.
+    most_untaken: most messages sent to it and not yet taken, 1 to 65,535.
+    """
+
+    expiry_s: int
+    most_untaken: int
+
+
+@dataclass(frozen=True, slots=True)
 class Connector:
-    """Everything needed to connect, as often as it takes."""
+    """Everything needed to connect, as often as it takes.
+
+    durable, taking: at most one of both; without, the session ends with the connection, and what
+        comes counts as delivered at once.
+    """
 
     address: BrokerAddress
     tls_context: ssl.SSLContext | None
     client_id: str
     link: LinkSettings
     durable: DurableSession | None
+    taking: Taking | None = None
 
     def connect(self, *, spoke_5: bool = False) -> Link:
         """Connect with MQTT 5, or with 3.1.1 if the broker knows no other.
@@ -252,6 +274,18 @@ class Link:
                 f"the broker does not grant {topic_filter!r}; allow this user to read it"
             )
 
+    def take(self, message: Incoming) -> None:
+        """Tell the broker that this message is taken care of; in the order in which they came.
+
+        Raises:
+            DeliveryError: the connection is lost.
+        """
+        if message.message_id == 0:
+            return
+        code = self._client.ack(message.message_id, 1)
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise DeliveryError(f"connection to {self._address} lost: {error_string(code)}")
+
     def pump(self, timeout_s: float) -> None:
         """Wait for the network at most that long and handle what came.
 
@@ -280,6 +314,7 @@ class Link:
             protocol=self._protocol,
             clean_session=None if self._is_v5 else True,
             reconnect_on_failure=False,
+            manual_ack=connector.taking is not None,
         )
         client.connect_timeout = connector.link.connect_timeout_s
         client.max_inflight_messages_set(0)  # our window is the limit
@@ -307,18 +342,19 @@ class Link:
         client.on_message = lambda _c, _u, message: self.received.append(_incoming(message))
         return client
 
-    def _connect_arguments(self, durable: DurableSession | None) -> dict[str, Any]:
+    def _connect_arguments(self, connector: Connector) -> dict[str, Any]:
         """For MQTT 5 ask for a session that outlives a short outage: a clean start would end
         it, and the broker would then send our will although we are back."""
         if not self._is_v5:
             return {}
-        expiry_s = durable.expiry_s if durable else 0
+        kept = connector.durable or connector.taking
         properties = self._properties(
             PacketTypes.CONNECT,
-            SessionExpiryInterval=expiry_s,
+            SessionExpiryInterval=kept.expiry_s if kept else 0,
             MaximumPacketSize=_LARGEST_PACKET_BYTES,
+            ReceiveMaximum=connector.taking.most_untaken if connector.taking else None,
         )
-        return {"clean_start": durable is None, "properties": properties}
+        return {"clean_start": kept is None, "properties": properties}
 
     def _properties(
         self, packet_type: int, **values: int | str | bytes | None
@@ -338,7 +374,7 @@ class Link:
                 self._address.host,
                 self._address.port,
                 link.keepalive_s,
-                **self._connect_arguments(connector.durable),
+                **self._connect_arguments(connector),
             )
         except (OSError, ValueError) as error:
             raise DeliveryError(f"{self._address}: {_explain(error)}") from error
@@ -383,6 +419,7 @@ def _incoming(message: MQTTMessage) -> Incoming:
         payload=bytes(message.payload),
         response_topic=getattr(properties, "ResponseTopic", None),
         correlation=getattr(properties, "CorrelationData", None),
+        message_id=message.mid,
     )
 
 

@@ -1,0 +1,171 @@
+"""Takes alerts from the broker into the store.
+
+A message counts as delivered when its row is committed and at no other time: a process that is
+killed in between gets it again, and the store knows it by then. Several instances share the
+messages of one group (MQTT 5 shared subscription), each with a session of its own at the broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from secrets import SystemRandom
+from typing import Final
+
+from edge_app.adapters.mqtt import MATCHES_OF_ALL_DEVICES, Connector, Incoming, Link
+from edge_app.adapters.service_manager import ServiceManager
+from edge_app.backend.intake import read_match
+from edge_app.backend.metrics import Metrics
+from edge_app.backend.retention import Retention
+from edge_app.backend.store import EncounterStore
+from edge_app.errors import DeliveryError, StorageError
+from edge_app.ports import Clock
+from edge_app.records import Alert, ClockState
+
+_log = logging.getLogger(__name__)
+
+_POLL_S: Final = 0.2
+_MOST_AT_ONCE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorSettings:
+    """group: who shares the messages. The pauses lie between two attempts to connect."""
+
+    group: str
+    connect_timeout_s: float
+    backoff_min_s: float
+    backoff_max_s: float
+
+
+class Collector:
+    """One instance. `run` once, in one thread."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        store: EncounterStore,
+        retention: Retention,
+        metrics: Metrics,
+        *,
+        settings: CollectorSettings,
+        clock: Clock,
+        manager: ServiceManager,
+    ) -> None:
+        """connector: one that takes messages one by one. manager: told how it goes."""
+        self._connector = connector
+        self._store = store
+        self._retention = retention
+        self._metrics = metrics
+        self._settings = settings
+        self._clock = clock
+        self._manager = manager
+        self._random = SystemRandom()
+        self._failures = 0
+        self._was_ready = False
+
+    def run(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
+        """Collect until `stop` is set, through every outage of broker and database.
+
+        on_ready: called when the subscription first stands: no alert after this is missed. The
+        broker keeps the session, and what comes meanwhile, for the next start.
+
+        Raises:
+            ConfigError: the topic filter cannot be used.
+        """
+        while not stop.is_set():
+            try:
+                self._collect(stop, on_ready)
+            except (DeliveryError, StorageError) as error:
+                self._metrics.failures.inc()
+                self._metrics.connected.set(0)
+                _log.warning("backend: %s", error)
+                self._pause(stop, str(error))
+
+    def _collect(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
+        link = self._connector.connect()
+        try:
+            if not link.is_v5:
+                raise DeliveryError(
+                    f"{self._connector.address} speaks MQTT 3.1.1 only, and a backend needs the "
+                    "shared subscriptions of MQTT 5; use another broker"
+                )
+            shared = f"$share/{self._settings.group}/{MATCHES_OF_ALL_DEVICES}"
+            link.subscribe(shared, self._settings.connect_timeout_s)
+            self._metrics.connected.set(1)
+            if not self._was_ready:
+                self._was_ready = True
+                on_ready()
+            _log.info("backend: connected, %s at %s", link.protocol_name, self._connector.address)
+            while not stop.is_set():
+                self._manager.alive("collecting")
+                self._retention.purge_if_due()
+                self._take(link)
+            link.disconnect()
+            self._metrics.connected.set(0)
+        finally:
+            link.drop()
+
+    def _take(self, link: Link) -> None:
+        """Store what has come in one transaction, then tell the broker."""
+        link.pump(_POLL_S)
+        come = 0
+        while come < len(link.received) < _MOST_AT_ONCE:
+            come = len(link.received)
+            link.pump(0)
+        batch = list(link.received)
+        link.received.clear()
+        if not batch:
+            return
+        self._store_alerts(self._alerts(batch))
+        self._failures = 0
+        for message in batch:
+            link.take(message)
+
+    def _alerts(self, batch: Sequence[Incoming]) -> list[Alert]:
+        """The alerts of a batch that may be kept; the rest is counted."""
+        self._metrics.received.inc(len(batch))
+        alerts = []
+        for message in batch:
+            try:
+                alert = read_match(message.topic, message.payload)
+            except DeliveryError as error:
+                self._metrics.invalid.inc()
+                _log.info("backend: a message is dropped: %s", error)
+                continue
+            # A device whose clock is wrong cannot say when its alert ends. The broker ages it.
+            trusted = alert.clock_state is ClockState.SYNCHRONISED
+            if trusted and alert.expiry_time <= self._clock.now():
+                self._metrics.expired.inc()
+            else:
+                alerts.append(alert)
+        return alerts
+
+    def _store_alerts(self, alerts: Sequence[Alert]) -> None:
+        if not alerts:
+            return
+        kept = self._store.keep(alerts, now=self._clock.now())
+        self._metrics.stored.inc(len(kept.stored))
+        self._metrics.duplicates.inc(kept.duplicates)
+        self._metrics.barred.inc(kept.barred)
+        now = self._clock.now()
+        for alert in kept.stored:
+            if alert.clock_state is ClockState.SYNCHRONISED:
+                self._metrics.lag.observe(max(0.0, (now - alert.time).total_seconds()))
+
+    def _pause(self, stop: threading.Event, why: str) -> None:
+        longest_s = min(
+            self._settings.backoff_max_s, self._settings.backoff_min_s * 2.0**self._failures
+        )
+        self._failures = min(self._failures + 1, 30)
+        until_s = self._clock.monotonic_s() + self._random.uniform(
+            self._settings.backoff_min_s, max(longest_s, self._settings.backoff_min_s)
+        )
+        while not stop.is_set() and self._clock.monotonic_s() < until_s:
+            self._manager.alive(why)
+            with suppress(StorageError):  # told of already, and tried again in a moment
+                self._retention.purge_if_due()
+            stop.wait(min(1.0, max(0.0, until_s - self._clock.monotonic_s())))

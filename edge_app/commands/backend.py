@@ -1,0 +1,131 @@
+"""`familiar backend`: takes the alerts of all devices into a database."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from threading import Event
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from edge_app.adapters.events import SUBJECT_REF_PATTERN
+from edge_app.adapters.mqtt import Connector, Taking, tls_context
+from edge_app.adapters.service_manager import ServiceManager
+from edge_app.app import broker, link_settings
+from edge_app.backend.collector import Collector, CollectorSettings
+from edge_app.backend.metrics import Metrics, served
+from edge_app.backend.retention import Retention
+from edge_app.backend.store import EncounterStore
+from edge_app.commands.console import AsJson, Session, count, out, print_json
+from edge_app.config import BOUNDS
+from edge_app.errors import ConfigError
+from edge_app.records import Purpose
+
+app = typer.Typer(
+    help=(
+        "Takes the alerts of all devices from the broker, once each, and keeps them for as long as "
+        "their purpose allows.\n\nSeveral instances share the work; see docs/capacity.md."
+    ),
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    broker_url: Annotated[
+        str | None,
+        typer.Option("--broker", help="Where alerts come from; as configured.", metavar="URL"),
+    ] = None,
+) -> None:
+    """Collect until told to end. What comes meanwhile the broker keeps, for the next start."""
+    session: Session = context.obj
+    config, clock = session.config, session.clock
+    settings, mqtt = config.backend, config.mqtt
+    url = broker_url or mqtt.broker
+    if not url:
+        raise ConfigError("no broker is named; give --broker, or mqtt.broker in the configuration")
+    address, tls = broker(config, url)
+    connector = Connector(
+        address,
+        tls_context(address, tls),
+        f"familiar-{settings.group}-{settings.instance}",
+        link_settings(config),
+        durable=None,
+        taking=Taking(settings.session_expiry_s, settings.most_untaken),
+    )
+    metrics, manager = Metrics(), ServiceManager(os.environ.get("NOTIFY_SOCKET"))
+    with (
+        closing(_store(session)) as store,
+        served(metrics, settings.metrics_host, settings.metrics_port),
+        _stopped_by_signals() as stop,
+    ):
+        hours = settings.retention_h.model_dump()
+        retention = Retention(
+            store,
+            metrics,
+            limits={purpose: timedelta(hours=hours[purpose]) for purpose in Purpose},
+            interval_s=settings.purge_interval_s,
+            clock=clock,
+        )
+        collector = Collector(
+            connector,
+            store,
+            retention,
+            metrics,
+            settings=CollectorSettings(
+                settings.group, mqtt.connect_timeout_s, mqtt.backoff_min_s, mqtt.backoff_max_s
+            ),
+            clock=clock,
+            manager=manager,
+        )
+        manager.ready()
+        collector.run(stop, on_ready=lambda: out.print("collecting"))
+        manager.stopping()
+
+
+@app.command()
+def forget(
+    context: typer.Context,
+    subject_refs: Annotated[list[str], typer.Argument(help="Pseudonyms, as alerts hold them.")],
+    as_json: AsJson = False,
+) -> None:
+    """Delete all encounters of somebody who left, and store no more of them."""
+    session: Session = context.obj
+    for subject_ref in subject_refs:
+        if not re.fullmatch(SUBJECT_REF_PATTERN, subject_ref):
+            raise ConfigError(f"{subject_ref!r} is no pseudonym; copy data.subject_ref of an alert")
+    # By then, the last alert that is still on its way has expired.
+    until = session.clock.now() + timedelta(seconds=BOUNDS["mqtt.alert_expiry_s"][1])
+    with closing(_store(session)) as store:
+        deleted = store.forget(subject_refs, until=until)
+    if as_json:
+        print_json({"deleted": deleted})
+    else:
+        out.print(f"{count(deleted, 'encounter')} deleted.")
+
+
+def _store(session: Session) -> EncounterStore:
+    return EncounterStore(session.config.backend.database, session.home.folder)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[Event]:
+    stop = Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in ending}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,195 @@
+"""The collector in a thread, on a real mosquitto: what it takes, what it drops, what it counts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from edge_app.adapters.clock import SystemClock
+from edge_app.adapters.events import to_cloudevent
+from edge_app.adapters.mqtt import Connector, Taking
+from edge_app.adapters.service_manager import ServiceManager
+from edge_app.backend.collector import Collector, CollectorSettings
+from edge_app.backend.metrics import Metrics
+from edge_app.backend.retention import Retention
+from edge_app.backend.store import EncounterStore, Kept
+from edge_app.errors import StorageError
+from edge_app.records import Alert, ClockState, Purpose
+from tests.adapters.test_mqtt import LINK, DemoBroker, until
+from tests.backends import alerts, publish, stored_ids
+from tests.brokers import Mosquitto
+
+SETTINGS = CollectorSettings("familiar", 5.0, 0.02, 0.1)
+NO_PURGE = dict.fromkeys(Purpose, timedelta(days=7))
+
+
+@dataclass
+class Running:
+    """A collector in a thread."""
+
+    broker: Mosquitto | DemoBroker
+    home: Path
+    stack: ExitStack
+    store: EncounterStore | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def start(self, limits: dict[Purpose, timedelta] = NO_PURGE, *, wait: bool = True) -> None:
+        clock, stop, ready = SystemClock(), threading.Event(), threading.Event()
+        store = self.store or EncounterStore("", self.home)
+        self.stack.callback(store.close)
+        collector = Collector(
+            Connector(self.broker.address, None, "familiar-one", LINK, None, Taking(60, 100)),
+            store,
+            Retention(store, self.metrics, limits=limits, interval_s=0.05, clock=clock),
+            self.metrics,
+            settings=SETTINGS,
+            clock=clock,
+            manager=ServiceManager(None),
+        )
+        thread = threading.Thread(target=collector.run, args=(stop, ready.set))
+        thread.start()
+
+        def end() -> None:
+            stop.set()
+            thread.join(60)
+
+        self.stack.callback(end)
+        if wait:
+            assert ready.wait(30)
+
+    def counted(self, name: str) -> float:
+        value = self.metrics.registry.get_sample_value(f"familiar_backend_{name}")
+        assert value is not None, name
+        return value
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path / "mosquitto") as started:
+        yield started
+
+
+@pytest.fixture
+def running(tmp_path: Path, broker: Mosquitto) -> Iterator[Running]:
+    with ExitStack() as stack:
+        yield Running(broker, tmp_path / "home", stack)
+
+
+@pytest.fixture
+def send(broker: Mosquitto) -> Iterator[Callable[[str, bytes, int], None]]:
+    """Publish anything: (topic, payload, QoS)."""
+    client = Client(CallbackAPIVersion.VERSION2, "anybody", protocol=MQTTProtocolVersion.MQTTv5)
+    client.username_pw_set(broker.address.username, broker.address.password)
+    client.connect(broker.address.host, broker.address.port)
+    client.loop_start()
+
+    def publish_one(topic: str, payload: bytes, qos: int) -> None:
+        client.publish(topic, payload, qos=qos).wait_for_publish(30)
+
+    yield publish_one
+    client.disconnect()
+    client.loop_stop()
+
+
+def topic(one: Alert) -> str:
+    return f"familiar/v1/{one.site}/{one.device}/event/match"
+
+
+def test_hostile_messages_are_counted_dropped_and_never_quoted(
+    running: Running,
+    send: Callable[[str, bytes, int], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    running.start()
+    one, two = alerts(2)
+    as_other = to_cloudevent(one).replace(b"glasses-0", b"glasses-9")
+    for payload in (b"", b"Zebedee Quux", b"[" * 16_000, b"x" * 20_000, as_other):
+        send(topic(one), payload, 1)
+    send(topic(one), b"x" * 1_000_000, 1)  # the broker does not even hand it on
+    send(topic(one), to_cloudevent(one), 0)
+    send(topic(two), to_cloudevent(two), 2)
+    until(lambda: running.counted("stored_total") == 2, "what is right is stored")
+    assert running.counted("invalid_total") == 5
+    assert running.counted("received_total") == 7
+    assert running.counted("failures_total") == 0
+    assert stored_ids(running.home) == [one.alert_id, two.alert_id]
+    assert "Zebedee" not in caplog.text
+    assert one.subject_ref not in caplog.text
+
+
+def test_an_alert_after_its_time_is_not_stored(running: Running, broker: Mosquitto) -> None:
+    running.start()
+    late, unsure, last = alerts(3)
+    hour = timedelta(hours=1)
+    late = replace(late, time=late.time - 2 * hour, expiry_time=late.time - hour)
+    long_ago = datetime(1970, 1, 1, tzinfo=UTC)
+    unsure = replace(
+        unsure, time=long_ago, expiry_time=long_ago + hour, clock_state=ClockState.UNSYNCHRONISED
+    )
+    publish(broker, [late, unsure, last])
+    until(lambda: running.counted("stored_total") == 2, "the others are stored")
+    assert running.counted("expired_total") == 1
+    assert stored_ids(running.home) == [unsure.alert_id, last.alert_id]
+    assert running.counted("lag_seconds_count") == 1
+
+
+def test_duplicates_are_counted(running: Running, broker: Mosquitto) -> None:
+    running.start()
+    one, two = alerts(2)
+    publish(broker, [one, one, two, one])
+    until(lambda: running.counted("received_total") == 4, "all came")
+    until(lambda: running.counted("duplicates_total") == 2, "two are known")
+    assert running.counted("stored_total") == 2
+
+
+def test_what_the_database_did_not_take_comes_again(running: Running, broker: Mosquitto) -> None:
+    class Failing(EncounterStore):
+        """A disk that is full twice."""
+
+        failures = 2
+
+        def keep(self, alerts: Sequence[Alert], *, now: datetime) -> Kept:
+            if self.failures:
+                self.failures -= 1
+                raise StorageError("the disk is full")
+            return super().keep(alerts, now=now)
+
+    running.store = Failing("", running.home)
+    running.start()
+    sent = alerts(50)
+    publish(broker, sent)
+    until(lambda: running.counted("stored_total") == 50, "all are stored")
+    assert stored_ids(running.home) == [one.alert_id for one in sent]
+    assert running.counted("failures_total") == 2
+    assert running.counted("connected") == 1
+
+
+def test_retention_goes_on_while_the_broker_is_away(running: Running, broker: Mosquitto) -> None:
+    with closing(EncounterStore("", running.home)) as store:
+        store.keep(alerts(3), now=datetime.now(UTC) - timedelta(days=8))
+    broker.stop()
+    running.start(wait=False)
+    until(lambda: not stored_ids(running.home), "what is over is deleted")
+    purged = running.metrics.purged.labels("assist")
+    until(lambda: purged._value.get() == 3, "and counted")
+
+
+def test_a_broker_that_knows_only_mqtt_3_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = DemoBroker()
+    broker.start()
+    with ExitStack() as stack:
+        stack.callback(broker.stop)
+        Running(broker, tmp_path, stack).start(wait=False)
+        until(lambda: "MQTT 3.1.1 only" in caplog.text, "it is said")

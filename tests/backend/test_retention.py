@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from edge_app.adapters.clock import ManualClock
+from edge_app.backend.metrics import Metrics
+from edge_app.backend.retention import Retention
+from edge_app.backend.store import EncounterStore
+from edge_app.records import Purpose
+from tests.backends import alerts, stored_ids
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LIMITS = dict.fromkeys(Purpose, timedelta(hours=24))
+
+
+def test_an_encounter_is_kept_for_as_long_as_it_may_and_no_longer(tmp_path: Path) -> None:
+    clock, metrics = ManualClock(START), Metrics()
+    with closing(EncounterStore("", tmp_path)) as store:
+        retention = Retention(store, metrics, limits=LIMITS, interval_s=10, clock=clock)
+        retention.purge_if_due()
+        for number in range(24):
+            store.keep(alerts(1, begin=number), now=clock.now())
+            clock.advance(3600)
+            retention.purge_if_due()
+            assert len(stored_ids(tmp_path)) == min(number + 1, 23)
+        clock.advance(3600 * 23 - 11)
+        retention.purge_if_due()
+        assert len(stored_ids(tmp_path)) == 1
+        clock.advance(11)
+        retention.purge_if_due()
+        assert stored_ids(tmp_path) == []
+    assert (
+        metrics.registry.get_sample_value("familiar_backend_purged_total", {"purpose": "assist"})
+        == 24
+    )
+
+
+def test_it_looks_at_intervals(tmp_path: Path) -> None:
+    clock = ManualClock(START)
+    with closing(EncounterStore("", tmp_path)) as store:
+        retention = Retention(store, Metrics(), limits=LIMITS, interval_s=10, clock=clock)
+        retention.purge_if_due()
+        store.keep(alerts(1), now=START - timedelta(hours=25))
+        clock.advance(9)
+        retention.purge_if_due()
+        assert len(stored_ids(tmp_path)) == 1
+        clock.advance(1)
+        retention.purge_if_due()
+        assert stored_ids(tmp_path) == []
