@@ -77,6 +77,11 @@ soak: ## a long run of the whole device: nothing grows, nothing slows down (FRAM
 	@$(PY) deploy/demo/media.py
 	PYTHONPATH=. $(PY) deploy/bench/soak.py $(FRAMES)
 
+backend-load: ## 2,000 devices and 500 alerts a second for a minute, through a broker into a database (LOAD="--seconds 10")
+	@deploy/setup.sh dev
+	@mkdir -p build
+	PYTHONPATH=. $(PY) deploy/load/backend.py build/backend-load.json $(LOAD)
+
 arm-smoke: ## run the pipeline on emulated ARM, and compare it with this machine (once: as root)
 	@deploy/setup.sh dev
 	@$(PY) deploy/demo/media.py

@@ -27,7 +27,13 @@ class Backend:
     """One instance; it has subscribed once its context is entered."""
 
     def __init__(
-        self, home: Path, broker: Mosquitto, instance: str = "one", configuration: str = ""
+        self,
+        home: Path,
+        broker: Mosquitto,
+        instance: str = "one",
+        *,
+        metrics_port: int = 0,
+        database: str = "",
     ) -> None:
         home.mkdir(exist_ok=True)
         self._home = home
@@ -35,10 +41,16 @@ class Backend:
         self._config.write_text(
             f'[mqtt]\nbroker = "mqtt://user:{PASSWORD}@127.0.0.1:{broker.port}"\n'
             "backoff_min_s = 0.05\nbackoff_max_s = 0.2\n"
-            f'[backend]\ninstance = "{instance}"\nmetrics_port = 0\n{configuration}'
+            f'[backend]\ninstance = "{instance}"\nmetrics_port = {metrics_port}\n'
+            f'database = "{database}"\n'
         )
         self._errors = home / f"{instance}.log"
         self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
 
     def command(self, *arguments: str) -> list[str]:
         begin = [sys.executable, "-m", "edge_app", "--verbose", "--home", str(self._home)]

@@ -41,7 +41,11 @@ def run(
     context: typer.Context,
     broker_url: Annotated[
         str | None,
-        typer.Option("--broker", help="Where alerts come from; as configured.", metavar="URL"),
+        typer.Option(
+            "--broker",
+            help="mqtt://host:1883 or mqtts://host:8883; default as configured.",
+            metavar="URL",
+        ),
     ] = None,
 ) -> None:
     """Collect until told to end. What comes meanwhile the broker keeps, for the next start."""
