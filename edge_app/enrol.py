@@ -37,7 +37,7 @@ from edge_app.enrolment.station import (
 )
 from edge_app.errors import CameraError, EnrolmentError
 from edge_app.pipeline import Pipeline
-from edge_app.ports import Clock
+from edge_app.ports import Clock, FrameSource
 from edge_app.records import Controller, LawfulBasis, Purpose
 
 _DAY_S = 86_400
@@ -107,11 +107,48 @@ def enrol_person(
     stop: Event,
     keeping: FleetKeeping | None = None,
 ) -> EnrolmentResult:
+    """`enrol_before` this home's camera, or files in demo mode."""
+    check_applicant(config, applicant)
+    source = make_camera(
+        config, sources, still_s=_REPLAY_STILL_S, realtime=False, clock=clock, stop=stop
+    )
+    if isinstance(source, ReopeningCamera) and source.covered:
+        raise CameraError("the camera is covered by its privacy switch; uncover it, then try again")
+    return enrol_before(
+        source if demo else LatestFrames(source),
+        config,
+        home,
+        applicant,
+        notice,
+        demo=demo,
+        guide=guide,
+        hand_over=hand_over,
+        clock=clock,
+        keeping=keeping,
+    )
+
+
+def enrol_before(
+    source: FrameSource,
+    config: Config,
+    home: Home,
+    applicant: Applicant,
+    notice: Notice,
+    *,
+    demo: bool,
+    guide: Guide,
+    hand_over: Callable[[EnrolmentResult], None],
+    clock: Clock,
+    keeping: FleetKeeping | None = None,
+    by_browser: bool = False,
+) -> EnrolmentResult:
     """Captures, signs, hands over the receipt, and stores. Whatever fails, nothing is stored.
 
+    source:    not open yet; a live one gives the newest frame.
     keeping:   instead of this home's gallery, at a fleet's station; the notice names the fleet.
     hand_over: gives the person their receipt. Without the code on it they could not leave, so
                nothing is stored if it raises.
+    by_browser: the source is a browser's camera; the consent record says so.
 
     Raises EnrolmentError, CameraError, ModelError, GalleryError, CalibrationError (no first
     threshold meets the configured FPIR) or StorageError.
@@ -129,15 +166,10 @@ def enrol_person(
         detector=config.scan.tile_detector,
         max_overlap=config.look.max_detection_overlap,
     )
-    source = make_camera(
-        config, sources, still_s=_REPLAY_STILL_S, realtime=False, clock=clock, stop=stop
-    )
-    if isinstance(source, ReopeningCamera) and source.covered:
-        raise CameraError("the camera is covered by its privacy switch; uncover it, then try again")
     captured = (
         capture.replayed(source)
         if demo
-        else capture.live(LatestFrames(source), _rule(config), _turns(), _poses(config))
+        else capture.live(source, _rule(config), _turns(), _poses(config))
     )
     enrolled = enrol(
         captured.probes,
@@ -145,6 +177,7 @@ def enrol_person(
         relation=applicant.relation,
         agreement=_agreement(config, applicant, notice, keeping),
         demo=demo,
+        by_browser=by_browser,
         limits=_limits(config),
         enrolled=store.usable(use, now=clock.now()),
         model_sha256=models.embedder.sha256,

@@ -223,7 +223,10 @@ class LawfulBasis(StrEnum):
 
 
 class CollectionMethod(StrEnum):
+    """How the frames came about; those of a browser passed through the hands that held it."""
+
     LIVE_GUIDED_CAPTURE = "live_guided_capture"
+    LIVE_GUIDED_BROWSER_CAPTURE = "live_guided_browser_capture"
     DEMO_REPLAY = "demo_replay"
 
 

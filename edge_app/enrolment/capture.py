@@ -25,6 +25,7 @@ from edge_app.core.liveness import (
 from edge_app.core.quality import QualityLimits
 from edge_app.core.scan import Region
 from edge_app.enrolment.poses import Facing, facings
+from edge_app.enrolment.refused import CaptureRefusedError, Refusal
 from edge_app.enrolment.words import Hint
 from edge_app.errors import EnrolmentError
 from edge_app.pipeline import Pipeline
@@ -121,8 +122,9 @@ class Capture:
             while (frame := source.read()) is not None:
                 faces = self._faces(frame)
                 if len(faces) > 1:
-                    raise EnrolmentError(
-                        f"{len(faces)} faces are in the picture; use pictures of one person"
+                    raise CaptureRefusedError(
+                        Refusal.SEVERAL_FACES,
+                        f"{len(faces)} faces are in the picture; use pictures of one person",
                     )
                 if faces:
                     self._keep_if_good(frame, *self._reader.aligned(frame.image_bgr, faces[0]))
@@ -145,9 +147,10 @@ class Capture:
         try:
             challenge = self._challenge(source, rule, turns)
             if challenge is None or challenge.state is not ChallengeState.PASSED:
-                raise EnrolmentError(
+                raise CaptureRefusedError(
+                    Refusal.LIVENESS,
                     "the liveness check was not passed (a turn the other way, the face out of "
-                    "view, or too slow); nothing was stored, please start again"
+                    "view, or too slow); nothing was stored, please start again",
                 )
             self._fill(source, poses)
         finally:
@@ -243,9 +246,12 @@ class Capture:
         if self._probes:
             return Captured(tuple(self._probes), dict(self._rejections))
         if not self._rejections:
-            raise EnrolmentError("no face was found; nothing was stored, try another picture")
+            raise CaptureRefusedError(
+                Refusal.NO_FACE, "no face was found; nothing was stored, try another picture"
+            )
         reason, _ = self._rejections.most_common(1)[0]
-        raise EnrolmentError(
+        raise CaptureRefusedError(
+            Refusal.NOT_GOOD_ENOUGH,
             f"no picture was good enough to enrol from, mostly {reason.replace('_', ' ')}: "
-            f"{_HINTS.get(reason, Hint.LOOK_HERE)}; nothing was stored"
+            f"{_HINTS.get(reason, Hint.LOOK_HERE)}; nothing was stored",
         )

@@ -23,6 +23,7 @@ from edge_app.core.embed import average, direction
 from edge_app.core.revocation import ENTROPY_BYTES, new_code, revocation_sha256
 from edge_app.enrolment.consent_notice import Notice
 from edge_app.enrolment.poses import Facing, facings
+from edge_app.enrolment.refused import CaptureRefusedError, Refusal
 from edge_app.errors import EnrolmentError
 from edge_app.records import (
     Candidate,
@@ -168,6 +169,7 @@ def enrol(
     relation: str,
     agreement: Agreement,
     demo: bool,
+    by_browser: bool = False,
     limits: EnrolmentLimits,
     enrolled: Sequence[Enrolment],
     model_sha256: str,
@@ -179,6 +181,7 @@ def enrol(
 
     probes:   good frames of one capture.
     demo:     for replayed frames, and for no others (P4).
+    by_browser: the frames came from a browser's camera; the record says so.
     enrolled: everyone already in the gallery, to warn of look-alikes and refuse doubles.
     now:      aware, UTC.
     entropy:  a source of so many random bytes, such as `secrets.token_bytes`.
@@ -212,9 +215,7 @@ def enrol(
         event_type=EventType.GIVEN,
         event_state=ConsentState.ACTIVE,
         lawful_basis=agreement.lawful_basis,
-        collection_method=(
-            CollectionMethod.DEMO_REPLAY if demo else CollectionMethod.LIVE_GUIDED_CAPTURE
-        ),
+        collection_method=_method(demo=demo, by_browser=by_browser),
         model_sha256=model_sha256,
         template_ids=tuple(template.template_id for template in templates),
         revocation_sha256=revocation_sha256(code),
@@ -224,11 +225,20 @@ def enrol(
     enrolment = Enrolment(name, relation, sign(record, station), templates)
     look_alike = _look_alike(enrolment, enrolled, limits.relative_similarity)
     if look_alike is not None and look_alike.similarity >= limits.same_similarity:
-        raise EnrolmentError(
+        raise CaptureRefusedError(
+            Refusal.ENROLLED_ALREADY,
             "this face is enrolled already, or too like somebody's to be told apart: nothing was "
-            "stored; remove the other record first if it is the same person's"
+            "stored; remove the other record first if it is the same person's",
         )
     return Enrolled(enrolment, code, replace(report, look_alike=look_alike))
+
+
+def _method(*, demo: bool, by_browser: bool) -> CollectionMethod:
+    if demo:
+        return CollectionMethod.DEMO_REPLAY
+    if by_browser:
+        return CollectionMethod.LIVE_GUIDED_BROWSER_CAPTURE
+    return CollectionMethod.LIVE_GUIDED_CAPTURE
 
 
 def require_presentable(name: str, relation: str) -> None:
@@ -255,7 +265,9 @@ def require_basis(basis: LawfulBasis, purpose: Purpose) -> None:
 def _require_origin(probes: Sequence[Probe], *, demo: bool) -> None:
     origins = {probe.origin for probe in probes}
     if not origins:
-        raise EnrolmentError("no frame was good enough; nothing was stored, capture again")
+        raise CaptureRefusedError(
+            Refusal.NOT_GOOD_ENOUGH, "no frame was good enough; nothing was stored, capture again"
+        )
     if len(origins) > 1:
         raise EnrolmentError("live and replayed frames are mixed; enrol from one of them")
     if demo and FrameOrigin.LIVE in origins:
@@ -273,9 +285,10 @@ def _select(
     poses, cosines = facings(probes), _cosines(probes)
     agreeing = _agreeing(cosines, limits.min_similarity)
     if 2 * len(agreeing) <= len(probes):
-        raise EnrolmentError(
+        raise CaptureRefusedError(
+            Refusal.NOT_ONE_PERSON,
             "the frames do not look like one person; nothing was stored, capture again with "
-            "one face in view"
+            "one face in view",
         )
     found = {poses[i] for i in agreeing}
     if not demo:
@@ -300,14 +313,16 @@ def _select(
 
 def _require_enough(frames: int, found: Collection[Facing], limits: EnrolmentLimits) -> None:
     if frames < limits.min_frames:
-        raise EnrolmentError(
+        raise CaptureRefusedError(
+            Refusal.NOT_GOOD_ENOUGH,
             f"{_count(frames, 'good frame')} instead of {limits.min_frames}; nothing was "
-            "stored, capture again and hold still a little longer"
+            "stored, capture again and hold still a little longer",
         )
     if Facing.STRAIGHT not in found:
-        raise EnrolmentError(
+        raise CaptureRefusedError(
+            Refusal.NOT_GOOD_ENOUGH,
             "no good frame looks straight at the camera; nothing was stored, capture again with "
-            "the camera at eye height"
+            "the camera at eye height",
         )
 
 

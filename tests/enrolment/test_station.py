@@ -221,6 +221,15 @@ def test_demo_enrolment_says_so_under_the_signature() -> None:
     assert check(result.enrolment, USE, tombstones=frozenset(), now=NOW + timedelta(1)) is None
 
 
+def test_a_browsers_camera_is_named_under_the_signature() -> None:
+    """P4: whoever reads the record sees that the frames came through somebody's hands."""
+    record = enrolled(probes(looks_of(1, 5)), by_browser=True).enrolment.consent.record
+    assert record.collection_method is CollectionMethod.LIVE_GUIDED_BROWSER_CAPTURE
+    assert not record.demo
+    replayed = enrolled(probes(looks_of(1, 5), FrameOrigin.REPLAY), demo=True, by_browser=True)
+    assert replayed.enrolment.consent.record.collection_method is CollectionMethod.DEMO_REPLAY
+
+
 def test_photograph_is_not_compared_with_people_who_enrolled_live() -> None:
     """The warning of look-alikes would else be a search among real people."""
     looks = looks_of(1, 3)

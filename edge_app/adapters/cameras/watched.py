@@ -1,0 +1,65 @@
+"""A camera whose newest picture the person before it sees, as in a mirror."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import cv2
+
+from edge_app.ports import FrameSource
+from edge_app.records import Frame, FrameOrigin, ImageBgr
+
+_WIDTH_PX: Final = 480
+_JPEG_QUALITY: Final = 70
+
+
+class WatchedCamera:
+    """A `FrameSource` that remembers its latest frame while it is open, and no longer.
+
+    One thread reads; `picture` may be called from others.
+    """
+
+    def __init__(self, inner: FrameSource) -> None:
+        self._inner = inner
+        self._turn = threading.Lock()
+        self._latest: ImageBgr | None = None
+
+    @property
+    def origin(self) -> FrameOrigin:
+        return self._inner.origin
+
+    @property
+    def description(self) -> str:
+        return self._inner.description
+
+    @property
+    def undecodable(self) -> int:
+        return self._inner.undecodable
+
+    def open(self) -> None:
+        self._inner.open()
+
+    def read(self) -> Frame | None:
+        frame = self._inner.read()
+        with self._turn:
+            self._latest = None if frame is None else frame.image_bgr
+        return frame
+
+    def close(self) -> None:
+        with self._turn:
+            self._latest = None
+        self._inner.close()
+
+    def picture(self) -> bytes | None:
+        """The latest frame as a small JPEG; None if there is none."""
+        with self._turn:
+            image = self._latest
+        if image is None:
+            return None
+        height, width = image.shape[:2]
+        scale = min(1.0, _WIDTH_PX / width)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        return jpeg.tobytes()
