@@ -141,6 +141,19 @@ class EnrolmentConfig(_Section):
     min_relief: float = -0.02
 
 
+class StationConfig(_Section):
+    """The page of `familiar station serve`; see `edge_app.enrolment.visits.VisitLimits`.
+
+    max_jpeg_bytes: longest picture taken from a browser's camera.
+    """
+
+    idle_s: float = 600.0
+    gap_s: float = 8.0
+    most_visits: int = 16
+    most_captures: int = 5
+    max_jpeg_bytes: int = 1_500_000
+
+
 class ControllerConfig(_Section):
     """Who answers for the data; printed on every consent notice and receipt."""
 
@@ -361,6 +374,7 @@ class Config(_Section):
     match: MatchConfig = MatchConfig()
     index: IndexConfig = IndexConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
+    station: StationConfig = StationConfig()
     controller: ControllerConfig = ControllerConfig()
     mqtt: MqttConfig = MqttConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
@@ -490,6 +504,11 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "enrolment.step_timeout_s": (3, 60),
     "enrolment.max_lost_s": (0, 2),
     "enrolment.min_relief": (-0.2, 0.3),
+    "station.idle_s": (120, 3600),
+    "station.gap_s": (2, 30),
+    "station.most_visits": (1, 200),
+    "station.most_captures": (1, 10),
+    "station.max_jpeg_bytes": (50_000, 10_000_000),
     "mqtt.alert_expiry_s": (1, 86_400),
     "mqtt.max_inflight": (1, 1000),
     "mqtt.connect_timeout_s": (0.1, 120),

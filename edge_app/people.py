@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from edge_app.app import Home, embedder_sha256, intended_use
 from edge_app.config import Config
 from edge_app.core.consent import check, encode
+from edge_app.core.revocation import normalise_code, revocation_sha256
 from edge_app.errors import GalleryError
 from edge_app.ports import Clock
 from edge_app.records import Enrolment
@@ -42,16 +43,37 @@ def export_person(config: Config, home: Home, person_id: str, clock: Clock) -> s
     """
     for enrolment, fault in _everyone(config, home, clock):
         if enrolment.person_id == person_id:
-            content = {
-                "name": enrolment.name,
-                "relation": enrolment.relation,
-                "consent_record": json.loads(encode(enrolment.consent.record)),
-                "signed_by_station": enrolment.consent.station_id,
-                "signature": enrolment.consent.signature.hex(),
-                "fault": fault,
-            }
-            return json.dumps(content, indent=2, ensure_ascii=False)
+            return record_json(enrolment, fault)
     raise GalleryError(f"nobody here has the id {person_id}; see `familiar people list`")
+
+
+def person_with_code(
+    config: Config, home: Home, code: str, clock: Clock
+) -> tuple[Enrolment, str] | None:
+    """Whoever holds this revocation code, and why they are not matched, or an empty text.
+
+    Raises:
+        ConsentError: not a revocation code.
+        GalleryError: the store cannot be read.
+    """
+    digest = revocation_sha256(normalise_code(code))
+    for enrolment, fault in _everyone(config, home, clock):
+        if enrolment.consent.record.revocation_sha256 == digest:
+            return enrolment, fault
+    return None
+
+
+def record_json(enrolment: Enrolment, fault: str) -> str:
+    """What is stored of a person, without the numbers of their templates (P5)."""
+    content = {
+        "name": enrolment.name,
+        "relation": enrolment.relation,
+        "consent_record": json.loads(encode(enrolment.consent.record)),
+        "signed_by_station": enrolment.consent.station_id,
+        "signature": enrolment.consent.signature.hex(),
+        "fault": fault,
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False)
 
 
 def _everyone(config: Config, home: Home, clock: Clock) -> list[tuple[Enrolment, str]]:

@@ -18,6 +18,7 @@ from edge_app.commands.enrol import (
     Representative,
     enrol_with,
 )
+from edge_app.commands.station_serve import serve
 from edge_app.enrolment.receipt_file import receipt_from_json, write_receipt
 from edge_app.errors import EnrolmentError
 from edge_app.publisher.service import note_revocation
@@ -32,6 +33,7 @@ app = typer.Typer(
     ),
     no_args_is_help=True,
 )
+app.command()(serve)
 
 
 @app.command()

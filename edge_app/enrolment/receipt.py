@@ -15,7 +15,7 @@ from edge_app.core.revocation import spoken_code
 from edge_app.core.text import clean_text
 from edge_app.enrolment.consent_notice import Notice
 from edge_app.enrolment.station import PII_INFORMATION, Enrolled
-from edge_app.records import ConsentRecord, LawfulBasis, Purpose
+from edge_app.records import ConsentRecord, Enrolment, LawfulBasis, Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +213,11 @@ def receipt_for(enrolled: Enrolled, notice: Notice, *, from_anywhere: bool) -> R
         notice_title=words.notice_title,
         notice=notice.text,
     )
+
+
+def record_facts(person: Enrolment, language: str) -> tuple[tuple[str, str], ...]:
+    """What is kept of a person as (label, value), as on the receipt, in a language of notices."""
+    return _facts(clean_text(person.name), person.consent.record, _WORDS[language])
 
 
 def receipt_text(receipt: Receipt) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from html import escape
 
 import segno
@@ -49,7 +51,7 @@ def receipt_page(receipt: Receipt) -> str:
 </table>
 <h2>{escape(receipt.code_title)}</h2>
 <div class="code">
-{_qr_svg(receipt)}
+{qr_svg(receipt)}
 <strong>{escape(receipt.code)}</strong>
 </div>
 <p>{escape(receipt.leaving)}</p>
@@ -67,13 +69,20 @@ def receipt_page(receipt: Receipt) -> str:
 """
 
 
+def page_style_sha256() -> str:
+    """What a Content-Security-Policy has to name, so that the page's style holds and no other."""
+    digest = hashlib.sha256(_STYLE.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
 def receipt_qr(receipt: Receipt) -> segno.QRCode:
     """The code as it is printed, so that a phone shows what can be typed in. Level M survives a
     fold or a stain."""
     return segno.make_qr(receipt.code, error="m")
 
 
-def _qr_svg(receipt: Receipt) -> str:
+def qr_svg(receipt: Receipt) -> str:
+    """The code as a QR code to put into a page."""
     svg = receipt_qr(receipt).svg_inline(border=4, omitsize=True)
     return svg.replace("<svg ", f'<svg role="img" aria-label="QR: {escape(receipt.code)}" ', 1)
 

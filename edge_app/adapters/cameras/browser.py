@@ -76,3 +76,7 @@ class BrowserCamera:
 
     def close(self) -> None:
         self._mailbox.close()
+
+    def stop(self) -> None:
+        """Make the next `read` the last: it returns None. From any thread."""
+        self._mailbox.close()

@@ -17,11 +17,14 @@ _JPEG_QUALITY: Final = 70
 class WatchedCamera:
     """A `FrameSource` that remembers its latest frame while it is open, and no longer.
 
-    One thread reads; `picture` may be called from others.
+    One thread opens, reads and closes; `picture` and `stop` may be called from others.
+
+    stop_event: the one that a `ReopeningCamera` inside waits on.
     """
 
-    def __init__(self, inner: FrameSource) -> None:
+    def __init__(self, inner: FrameSource, stop_event: threading.Event) -> None:
         self._inner = inner
+        self._stop_event = stop_event
         self._turn = threading.Lock()
         self._latest: ImageBgr | None = None
 
@@ -41,7 +44,7 @@ class WatchedCamera:
         self._inner.open()
 
     def read(self) -> Frame | None:
-        frame = self._inner.read()
+        frame = None if self._stop_event.is_set() else self._inner.read()
         with self._turn:
             self._latest = None if frame is None else frame.image_bgr
         return frame
@@ -50,6 +53,10 @@ class WatchedCamera:
         with self._turn:
             self._latest = None
         self._inner.close()
+
+    def stop(self) -> None:
+        """Make the next `read` the last: it returns None."""
+        self._stop_event.set()
 
     def picture(self) -> bytes | None:
         """The latest frame as a small JPEG; None if there is none."""

@@ -82,7 +82,7 @@ def test_closing_wakes_the_reader_and_refuses_later_pictures() -> None:
 
 def test_the_mirror_shows_the_latest_frame_while_the_camera_is_open() -> None:
     inner = browser(demo=True)
-    camera = WatchedCamera(inner)
+    camera = WatchedCamera(inner, threading.Event())
     camera.open()
     assert camera.picture() is None
     inner.put(cv2.imencode(".jpg", np.full((90, 960, 3), 70, np.uint8))[1].tobytes())
@@ -96,4 +96,15 @@ def test_the_mirror_shows_the_latest_frame_while_the_camera_is_open() -> None:
     assert camera.origin is FrameOrigin.REPLAY
     assert (camera.description, camera.undecodable) == (inner.description, 0)
     camera.close()
+    assert camera.picture() is None
+
+
+def test_a_camera_that_is_stopped_shows_nothing_more() -> None:
+    inner = browser()
+    camera = WatchedCamera(inner, threading.Event())
+    inner.put(GOOD)
+    assert camera.read() is not None
+    inner.put(GOOD)
+    camera.stop()
+    assert camera.read() is None
     assert camera.picture() is None

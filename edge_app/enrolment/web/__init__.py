@@ -1,0 +1,1 @@
+"""The page on which a person enrols, sees their record, and leaves."""

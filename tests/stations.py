@@ -1,0 +1,128 @@
+"""`familiar station serve` as a process of its own, and somebody who asks it as a browser does."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+import urllib3
+
+from tests.support import ROOT
+
+NAME = "Zebedee Quux"
+
+
+@dataclass
+class Asker:
+    """One browser: its cookie, and the token of the page it saw last."""
+
+    url: str
+    pool: urllib3.PoolManager
+    cookie: str = ""
+    set_cookie: str = ""
+    token: str = ""
+    text: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> urllib3.BaseHTTPResponse:
+        sent = {"Cookie": self.cookie, "Sec-Fetch-Site": "same-origin", **headers}
+        answer = self.pool.request(
+            method, self.url + path, body=body, headers=sent, redirect=False, retries=False
+        )
+        if set_cookie := answer.headers.get("set-cookie"):
+            self.set_cookie = set_cookie
+            self.cookie = set_cookie.partition(";")[0]
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            self.text = answer.data.decode()
+            found = re.search(r'data-token="([^"]+)"', self.text)
+            self.token = found[1] if found else self.token
+        return answer
+
+    def get(self, path: str) -> urllib3.BaseHTTPResponse:
+        return self.ask("GET", path)
+
+    def post(self, path: str, **fields: str) -> urllib3.BaseHTTPResponse:
+        body = urlencode({"token": self.token, **fields}).encode()
+        return self.ask("POST", path, body, Origin=self.url)
+
+    def call(self, path: str, body: bytes = b"") -> urllib3.BaseHTTPResponse:
+        """As the page's own script asks."""
+        return self.ask("POST", path, body, Origin=self.url, **{"X-Token": self.token})
+
+    def to(self, answer: urllib3.BaseHTTPResponse) -> str:
+        """Follow an answer that leads elsewhere; returns where."""
+        assert answer.status == 303, answer.data
+        self.get(answer.headers["location"])
+        return str(answer.headers["location"])
+
+    def agrees(self, language: str = "en", **begin: str) -> None:
+        assert self.to(self.post(f"/{language}/begin", **begin)) == f"/{language}/notice"
+        fields = {"name": NAME, "relation": "friend", "read": "yes", "agree": "yes"}
+        where = self.to(self.post(f"/{language}/agree", **fields))
+        assert where == f"/{language}/capture", self.text
+
+    def code(self) -> str:
+        found = re.search(r'id="code"[^>]*>([^<]+)<', self.text)
+        assert found is not None
+        return found[1]
+
+
+@dataclass
+class Serving:
+    url: str
+    home: Path
+    said: Path
+
+    def asker(self, pool: urllib3.PoolManager | None = None) -> Asker:
+        return Asker(self.url, pool or urllib3.PoolManager())
+
+    def lines(self) -> list[str]:
+        return self.said.read_text().splitlines()
+
+    def admission(self) -> str:
+        """The present code, as the operator reads it."""
+        codes = re.findall(r"admitted with (\S+)", self.said.read_text())
+        return str(codes[-1])
+
+
+@contextmanager
+def serving(folder: Path, *options: str | Path) -> Iterator[Serving]:
+    """The station's page in `folder`/home at a free port, until it is left."""
+    home, said = folder / "home", folder / "said.txt"
+    command = [sys.executable, "-m", "edge_app", "--home", str(home), "-v", "station", "serve"]
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
+    with said.open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--port", "0", *map(str, options)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=environment,
+        )
+    try:
+        yield Serving(_address(process, said), home, said)
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert "Traceback" not in said.read_text(), said.read_text()
+
+
+def _address(process: subprocess.Popen[bytes], said: Path) -> str:
+    while True:
+        found = re.search(r"(https?://\S+)/ is the page", said.read_text())
+        if found:
+            return found[1]
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(said.read_text())
