@@ -18,10 +18,14 @@ demo: ## set up, enrol one person, replay a street scene, show who was recognise
 	@$(PY) deploy/demo/media.py
 	@$(PY) deploy/demo/demo.py $${CAMERA:+--camera "$$CAMERA"}
 
-test: ## set up and run the tests (those of the models' sources need npm)
+# What this machine cannot run is left out: packages of npm, and pages in a browser.
+no_npm := $(if $(shell command -v npm),,not network)
+no_chromium := $(if $(shell command -v chromium),,not browser)
+
+test: ## set up and run the tests (some need npm, or chromium)
 	@deploy/setup.sh dev
 	@$(PY) deploy/demo/media.py
-	$(PY) -m pytest $(if $(shell command -v npm),,-m "not network")
+	$(PY) -m pytest -m "$(no_npm)$(if $(no_npm),$(if $(no_chromium), and ))$(no_chromium)"
 
 check: ## lint, format, types, layers of imports: all that needs no test run
 	@deploy/setup.sh dev

@@ -15,6 +15,7 @@ from edge_app.adapters.mailbox import LatestFrames
 from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.app import (
     Home,
+    embedder_sha256,
     first_calibration,
     intended_use,
     load_models,
@@ -23,11 +24,12 @@ from edge_app.app import (
 )
 from edge_app.config import Config
 from edge_app.core.liveness import Ask, LivenessRule, draw_turns
-from edge_app.enrolment.capture import Capture, Guide, PoseRule
+from edge_app.enrolment.capture import Capture, Captured, Guide, PoseRule
 from edge_app.enrolment.consent_notice import Notice, notice_for, storage_locations
 from edge_app.enrolment.receipt import Receipt, receipt_for
 from edge_app.enrolment.station import (
     Agreement,
+    Enrolled,
     EnrolmentLimits,
     EnrolmentReport,
     FleetKeeping,
@@ -154,41 +156,35 @@ def enrol_before(
     threshold meets the configured FPIR) or StorageError.
     """
     check_applicant(config, applicant)
-    models = load_models(config)
     store, station = home.store(), station_key(home.keys)
-    use = intended_use(config, home, models.embedder.sha256)
-    calibration = first_calibration(config, models.embedder.sha256)
-    reader = Pipeline(make_rules(config), models, NullStopwatch())
-    capture = Capture(
-        reader,
-        config.enrolment_quality,
-        guide,
-        detector=config.scan.tile_detector,
-        max_overlap=config.look.max_detection_overlap,
-    )
-    captured = (
-        capture.replayed(source)
-        if demo
-        else capture.live(source, _rule(config), _turns(), _poses(config))
-    )
-    enrolled = enrol(
-        captured.probes,
-        name=applicant.name,
-        relation=applicant.relation,
-        agreement=_agreement(config, applicant, notice, keeping),
-        demo=demo,
-        by_browser=by_browser,
-        limits=_limits(config),
-        enrolled=store.usable(use, now=clock.now()),
-        model_sha256=models.embedder.sha256,
-        station=station,
-        now=clock.now(),
-        entropy=secrets.token_bytes,
-    )
+    model_sha256 = embedder_sha256(config)
+    use = intended_use(config, home, model_sha256)
+    calibration = first_calibration(config, model_sha256)
+
+    def signed() -> tuple[Enrolled, EnrolmentReport]:
+        """What outlives the capture; frames' embeddings and the networks do not."""
+        captured = _captured(source, config, demo=demo, guide=guide)
+        enrolled = enrol(
+            captured.probes,
+            name=applicant.name,
+            relation=applicant.relation,
+            agreement=_agreement(config, applicant, notice, keeping),
+            demo=demo,
+            by_browser=by_browser,
+            limits=_limits(config),
+            enrolled=store.usable(use, now=clock.now()),
+            model_sha256=model_sha256,
+            station=station,
+            now=clock.now(),
+            entropy=secrets.token_bytes,
+        )
+        return enrolled, replace(enrolled.report, refused=captured.refused)
+
+    enrolled, report = signed()
     result = EnrolmentResult(
         enrolled.enrolment.person_id,
         receipt_for(enrolled, notice, from_anywhere=keeping is not None),
-        replace(enrolled.report, refused=captured.refused),
+        report,
     )
     hand_over(result)
     if keeping is not None:
@@ -196,6 +192,19 @@ def enrol_before(
     else:
         store.add(enrolled.enrolment, use, calibration=calibration, now=clock.now())
     return result
+
+
+def _captured(source: FrameSource, config: Config, *, demo: bool, guide: Guide) -> Captured:
+    capture = Capture(
+        Pipeline(make_rules(config), load_models(config), NullStopwatch()),
+        config.enrolment_quality,
+        guide,
+        detector=config.scan.tile_detector,
+        max_overlap=config.look.max_detection_overlap,
+    )
+    if demo:
+        return capture.replayed(source)
+    return capture.live(source, _rule(config), _turns(), _poses(config))
 
 
 def _turns() -> tuple[Ask, ...]:

@@ -95,9 +95,11 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, *options: str | Path) -> Iterator[Serving]:
+def serving(folder: Path, *options: str | Path, config: str = "") -> Iterator[Serving]:
     """The station's page in `folder`/home at a free port, until it is left."""
     home, said = folder / "home", folder / "said.txt"
+    home.mkdir()
+    (home / "config.toml").write_text(config)
     command = [sys.executable, "-m", "edge_app", "--home", str(home), "-v", "station", "serve"]
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
     with said.open("w") as log:

@@ -173,9 +173,9 @@ async function capture(place) {
       fail(words.denied);
       return;
     }
-    const begun = await post("start");
-    if (begun.status === 409) {
-      fail(words.busy);
+    const begun = await post("start").catch(() => null);
+    if (begun === null || begun.status === 409) {
+      fail(begun === null ? words.lost : words.busy);
       return;
     }
     if (!begun.ok || begun.redirected) {
