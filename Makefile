@@ -99,7 +99,7 @@ kill-install: ## kill the installation of a gallery at every system call, and fi
 	@deploy/setup.sh dev
 	$(PY) -m tests.attacks.killing $(N)
 
-.PHONY: check-home-assistant check-node-red
+.PHONY: check-home-assistant check-node-red check-prometheus
 
 check-home-assistant: ## a real Home Assistant finds a real device (needs Python 3.13)
 	@deploy/setup.sh dev
@@ -116,6 +116,11 @@ check-node-red: ## the flow of deploy/node-red in a real Node-RED, with a real d
 campaigns: ## deliver alerts through killed devices and brokers, outages, dead networks and full disks (CAMPAIGN=NAME N=FAULTS)
 	@deploy/setup.sh dev
 	nice -n 19 $(PY) -m tests.campaigns $(CAMPAIGN) $(if $(findstring $(origin N),command line environment),$(N))
+
+check-prometheus: ## a real Prometheus reads a device and answers the dashboard (needs Debian's prometheus)
+	@deploy/setup.sh dev
+	@command -v prometheus >/dev/null || { echo "familiar: please install Prometheus, then make again" >&2; exit 1; }
+	$(PY) -m pytest tests/integrations/prometheus.py
 
 audit: ## known weaknesses in our code (bandit) and in what a device installs (pip-audit)
 	@deploy/setup.sh audit
