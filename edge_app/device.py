@@ -311,7 +311,8 @@ class Device:
             self._follow_shutter()
             self._hear()
             if self._covered:
-                self._manager.alive("the camera is covered by its switch")
+                if self._camera_is_closed():  # else it hangs, and has to be ended from outside
+                    self._manager.alive("the camera is covered by its switch")
             elif frame is not None:
                 self._govern(frame, sink)
                 self._manager.alive("running")
@@ -494,6 +495,9 @@ class Device:
 
     def _camera_covered(self) -> bool:
         return isinstance(self._source, ReopeningCamera) and self._source.covered
+
+    def _camera_is_closed(self) -> bool:
+        return isinstance(self._source, ReopeningCamera) and not self._source.is_open
 
     def _camera_lost(self) -> bool:
         return isinstance(self._source, ReopeningCamera) and self._source.lost

@@ -25,7 +25,7 @@ from edge_app.errors import IndicatorError, PinError
 from edge_app.records import HudView
 from tests.adapters.cameras.conftest import HEAD, Server, jpeg, part
 from tests.support import ROOT
-from tests.test_device import Ear, Screen, until
+from tests.test_device import Ear, Screen, Told, until
 
 LIGHT, SHUTTER = "GPIO17", "GPIO22"
 COVERED = HudView((), "camera covered", fault=True)
@@ -39,16 +39,24 @@ def pins(monkeypatch: pytest.MonkeyPatch) -> MockFactory:
     return pins
 
 
+class NetworkCamera(Server):
+    """30 grey pictures a second, for as long as somebody looks, and none while it is quiet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quiet = threading.Event()
+
+
 @pytest.fixture
-def server() -> Iterator[Server]:
-    """A network camera: 30 grey pictures a second, for as long as somebody looks."""
-    server = Server()
+def server() -> Iterator[NetworkCamera]:
+    server = NetworkCamera()
     picture = part(jpeg(90, (640, 360)))
 
     def film(connection: socket.socket) -> None:
         connection.sendall(HEAD)
         while not server.stopping.wait(1 / 30):
-            connection.sendall(picture)
+            if not server.quiet.is_set():
+                connection.sendall(picture)
 
     server.start(film)
     yield server
@@ -58,7 +66,7 @@ def server() -> Iterator[Server]:
 class Running:
     """A device that runs in a thread of its own."""
 
-    def __init__(self, home: Home, server: Server, **pins: Any) -> None:
+    def __init__(self, home: Home, server: NetworkCamera, **pins: Any) -> None:
         self.screen, self.ear, self.stop = Screen(), Ear(), threading.Event()
         config = make_config({"pins": pins})
         camera = make_camera(
@@ -112,7 +120,7 @@ def open_contact(pins: MockFactory, pin: str) -> None:
 
 
 def test_the_light_is_on_while_the_device_sees(
-    home: Home, server: Server, pins: MockFactory
+    home: Home, server: NetworkCamera, pins: MockFactory
 ) -> None:
     device = Running(home, server, indicator=LIGHT)
     light = pins.pin(LIGHT)
@@ -125,7 +133,7 @@ def test_the_light_is_on_while_the_device_sees(
 
 
 def test_a_light_that_fails_ends_the_run_as_an_error_with_the_camera_closed(
-    home: Home, server: Server, pins: MockFactory
+    home: Home, server: NetworkCamera, pins: MockFactory
 ) -> None:
     """P7."""
     device = Running(home, server, indicator=LIGHT)
@@ -139,7 +147,7 @@ def test_a_light_that_fails_ends_the_run_as_an_error_with_the_camera_closed(
 
 
 def test_covering_the_camera_puts_all_out_and_uncovering_brings_it_back(
-    home: Home, server: Server, pins: MockFactory
+    home: Home, server: NetworkCamera, pins: MockFactory
 ) -> None:
     light, switch = pins.pin(LIGHT), pins.pin(SHUTTER)
     device = Running(home, server, indicator=LIGHT, shutter=SHUTTER)
@@ -163,7 +171,7 @@ def test_covering_the_camera_puts_all_out_and_uncovering_brings_it_back(
 
 
 def test_a_device_that_starts_covered_opens_no_camera(
-    home: Home, server: Server, pins: MockFactory
+    home: Home, server: NetworkCamera, pins: MockFactory
 ) -> None:
     device = Running(home, server, indicator=LIGHT, shutter=SHUTTER)
     with device.running():
@@ -174,8 +182,31 @@ def test_a_device_that_starts_covered_opens_no_camera(
     assert [state.state for state in pins.pin(LIGHT).states] == [False]
 
 
+def test_a_camera_that_hangs_when_it_is_covered_is_left_to_the_watchdog(
+    home: Home, server: NetworkCamera, pins: MockFactory
+) -> None:
+    """It cannot be closed from here; the service manager ends the device, and so the camera."""
+    told = Told()
+    device = Running(home, server, indicator=LIGHT, shutter=SHUTTER)
+    device.device._manager = told
+    close_contact(pins, SHUTTER)
+    with device.running():
+        until(device.sees, "it sees")
+        server.quiet.set()
+        threading.Event().wait(0.1)
+        open_contact(pins, SHUTTER)
+        until(lambda: device.screen.views[-1:] == [COVERED], "it is covered")
+        heard = len(told.heard)
+        threading.Event().wait(0.6)
+        assert len(told.heard) == heard
+        assert pins.pin(LIGHT).state  # for the camera is still open
+        server.quiet.clear()
+        until(lambda: "the camera is covered by its switch" in told.heard, "it is closed")
+        assert not pins.pin(LIGHT).state
+
+
 def test_a_switch_that_can_no_longer_be_read_covers_the_camera(
-    home: Home, server: Server, pins: MockFactory, caplog: pytest.LogCaptureFixture
+    home: Home, server: NetworkCamera, pins: MockFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     device = Running(home, server, indicator=LIGHT, shutter=SHUTTER)
     close_contact(pins, SHUTTER)
@@ -192,7 +223,7 @@ def test_a_switch_that_can_no_longer_be_read_covers_the_camera(
 
 
 def test_a_switch_that_cannot_be_read_at_the_start_is_an_error(
-    home: Home, server: Server, pins: MockFactory
+    home: Home, server: NetworkCamera, pins: MockFactory
 ) -> None:
     def fail() -> bool:
         raise OSError(5, "Input/output error")
@@ -203,7 +234,7 @@ def test_a_switch_that_cannot_be_read_at_the_start_is_an_error(
 
 
 def test_a_frame_that_waits_in_the_mailbox_when_it_is_covered_is_not_worked_through(
-    home: Home, server: Server, pins: MockFactory
+    home: Home, server: NetworkCamera, pins: MockFactory
 ) -> None:
     device = Running(home, server, indicator=LIGHT, shutter=SHUTTER)
     open_contact(pins, SHUTTER)

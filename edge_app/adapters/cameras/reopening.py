@@ -91,6 +91,11 @@ class ReopeningCamera:
         return self._lost
 
     @property
+    def is_open(self) -> bool:
+        """Whether the camera inside is open at this moment. May be read from any thread."""
+        return self._is_open
+
+    @property
     def covered(self) -> bool:
         """Whether the shutter covers the camera now. May be read from any thread."""
         return self._shutter is not None and self._shutter.covered
@@ -126,8 +131,8 @@ class ReopeningCamera:
         return None
 
     def close(self) -> None:
-        self._is_open = False
         self._inner.close()
+        self._is_open = False
 
     def _open(self) -> None:
         self._inner.open()
