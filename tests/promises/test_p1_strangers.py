@@ -186,7 +186,7 @@ class Outcome:
 def drive(
     tmp_path: Path, media: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Callable[..., Outcome]:
-    def run(*actors: Any, duration_s: float) -> Outcome:
+    def run(*actors: Any, duration_s: float, asks: bool = False) -> Outcome:
         caplog.set_level(logging.DEBUG)
         logged = io.StringIO()
         handler = logging.StreamHandler(logged)
@@ -195,7 +195,14 @@ def drive(
             logging.getLogger(), "handlers", [*logging.getLogger().handlers, handler]
         )
         port = free_port()
-        config = make_config({"site": "test", "device": "canary", "metrics": {"port": port}})
+        config = make_config(
+            {
+                "site": "test",
+                "device": "canary",
+                "metrics": {"port": port},
+                "hud": {"answer_s": 0.3},
+            }
+        )
         home = Home(tmp_path / "home", None)
         enrol_portraits(config, home, media)
         models = load_models(config)
@@ -207,7 +214,7 @@ def drive(
             said = io.StringIO()
             with files_opened_for_writing() as files, scraping(port) as scrapes:
                 summary = _watch(config, home, tmp_path / "hud", proxy.port, said, *actors,
-                                 duration_s=duration_s)  # fmt: skip
+                                 duration_s=duration_s, asks=asks)  # fmt: skip
             proxy.close()
         log = "\n".join(record.getMessage() for record in caplog.records) + logged.getvalue()
         return Outcome(
@@ -226,6 +233,7 @@ def _watch(
     said: io.StringIO,
     *actors: Any,
     duration_s: float,
+    asks: bool,
 ) -> RunSummary:
     device = Device(
         config,
@@ -243,6 +251,8 @@ def _watch(
         clock=SystemClock(),
         stop=threading.Event(),
     )
+    if asks:
+        device.ask()
     return device.run()
 
 
@@ -272,6 +282,21 @@ def test_strangers_leave_nothing_but_counts(drive: Callable[..., Outcome], cast:
     assert '"logger": "edge_app.' in outcome.said  # the program logged, as JSON too
     assert b"/state/health" in outcome.network  # it was told, and searched for traces too
     assert 'familiar_stage_seconds_count{stage="embed"}' in outcome.metrics  # the same
+
+
+def test_a_stranger_whom_the_wearer_asked_about_leaves_nothing(
+    drive: Callable[..., Outcome], cast: Cast
+) -> None:
+    outcome = drive(
+        cast.stand("stranger-1.jpg", 500, 500, 130, 3.0),
+        cast.stand("stranger-2.png", 1400, 500, 150, 3.0),
+        duration_s=3.0,
+        asks=True,
+    )
+    assert outcome.summary.faces_embedded >= 6
+    pieces = fragments(outcome.embedder.outputs + outcome.embedder.inputs + outcome.mesh.inputs)
+    assert _traces(outcome, pieces) == []
+    assert len(list(outcome.pictures.glob("*.png"))) == 1  # that nobody enrolled is there
 
 
 def test_beside_an_enrolled_person_strangers_still_leave_nothing(
