@@ -110,6 +110,11 @@ class Announcer:
         if text:
             self._speaker.say(text)
 
+    def answer_fault(self, status: str) -> None:
+        """Say that nobody can be recognised, to a wearer who asked."""
+        self._told, self._told_s = status, self._clock.monotonic_s()
+        self._speaker.say(spoken_fault(status, self._language))
+
     def _is_quiet(self) -> bool:
         return self._quiet is not None and self._quiet.hold(
             self._clock.now().astimezone(self._zone)

@@ -259,7 +259,9 @@ def test_a_question_that_waited_too_long_is_not_asked(make: Make, home: Home) ->
     """P11: "who is this?" lifts the gate for seconds, not whenever the camera comes back."""
     device = make(Camera(3))
     device.ask()
-    device._asked_s = time.monotonic() - 60  # asked a minute ago, while there was no picture
+    device._presenter._asked_s = (
+        time.monotonic() - 60
+    )  # asked a minute ago, while there was no picture
     device.run()
     assert device._state.asked_until_s == float("-inf")
     device = make(Camera(3))

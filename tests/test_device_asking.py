@@ -125,7 +125,7 @@ def test_who_is_recognised_while_the_answer_is_due_is_told_of_once(known: Home, 
     wearer.device.ask()
     with wearer.wearing():
         until(lambda: bool(wearer.ear.said), "the answer")
-        until(lambda: wearer.device._frames > 25, "and a while after it")
+        until(lambda: wearer.device._reporter.frames > 25, "and a while after it")
     assert wearer.ear.said == ["Zebedee Quux, friend, ahead."]
     assert len(wearer.device._alert_times_s) == 1
 
@@ -154,7 +154,7 @@ def test_an_answer_without_a_name_leaves_the_display_after_a_while(home: Home) -
     with wearer.wearing():
         wearer.asks()
         assert wearer.screen.views[-1].status == "nobody enrolled here"
-        wearer.device._notice_until_s = 0.0
+        wearer.device._presenter._notice_until_s = 0.0
         until(lambda: wearer.screen.views[-1] == HudView((), ""), "it is gone")
 
 
@@ -163,13 +163,13 @@ def test_two_who_are_alike_are_somebody_known(
 ) -> None:
 
     wearer = Wearer(home, street(cast.stand(ENROLLED, 960, 500, 130, LONG_S)))
-    calibration = replace(wearer.device._gallery.calibration, model_sha256=MODEL_SHA256)
+    calibration = replace(wearer.device._gallery.current.calibration, model_sha256=MODEL_SHA256)
     now = datetime.now(UTC).replace(microsecond=0)
     twins = [
         enrolment(number, enrolled_embeddings, demo=True, event_time=now - timedelta(days=1))
         for number in (1, 2)
     ]
-    wearer.device._gallery = gallery_of(twins, now=now, calibration=calibration)
+    wearer.device._gallery.current = gallery_of(twins, now=now, calibration=calibration)
     with wearer.wearing():
         assert wearer.asks() == ["Someone you know, not sure who."]
     assert wearer.screen.views == [HudView((), "someone you know")]
@@ -185,13 +185,13 @@ def test_who_left_before_the_answer_is_not_in_it(
     device = wearer.device
     with wearer.wearing():
         until(lambda: bool(wearer.ear.said), "the encounter is told of")
-        looked = device._question.looked
+        looked = device._presenter._question.looked
 
         def leave_after(people: dict[str, object], *, unsure: bool, dark: bool) -> None:
             looked(people, unsure=unsure, dark=dark)  # type: ignore[arg-type]
-            device._gallery = device._nobody
+            device._gallery.current = device._gallery._nobody
 
-        monkeypatch.setattr(device._question, "looked", leave_after)
+        monkeypatch.setattr(device._presenter._question, "looked", leave_after)
         assert wearer.asks() == ["nobody enrolled here"]
 
 
@@ -236,13 +236,14 @@ def test_a_lost_camera_is_the_answer_and_the_gate_stays_as_it_was(home: Home) ->
         until(lambda: bool(wearer.screen.views), "it is shown")
         assert wearer.asks() == ["The camera is lost. I cannot see anybody."]
     assert wearer.device._state.asked_until_s == float("-inf")
-    assert not wearer.device._widen_gate
+    assert not wearer.device._presenter._widen_gate
 
 
 def test_a_clock_that_went_back_is_the_answer_at_once(home: Home) -> None:
     wearer = Wearer(home, street())
-    wearer.device._latest = datetime.now(UTC) + timedelta(days=1)
+    wearer.device._gallery._latest = datetime.now(UTC) + timedelta(days=1)
     with wearer.wearing():
+        until(lambda: bool(wearer.ear.said), "it is told unasked")
         assert wearer.asks() == ["The clock is wrong. I recognise nobody until it is right."]
 
 

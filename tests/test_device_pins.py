@@ -101,9 +101,9 @@ class Running:
 
     def sees(self) -> bool:
         """Whether frames are worked through now."""
-        before = self.device._frames
+        before = self.device._reporter.frames
         threading.Event().wait(0.3)
-        return self.device._frames > before
+        return self.device._reporter.frames > before
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_the_light_is_on_while_the_device_sees(
     light = pins.pin(LIGHT)
     assert not light.state
     with device.running():
-        until(lambda: device.device._frames > 2, "it sees")
+        until(lambda: device.device._reporter.frames > 2, "it sees")
         assert light.state
     assert device.error is None
     assert not light.state
@@ -138,7 +138,7 @@ def test_a_light_that_fails_ends_the_run_as_an_error_with_the_camera_closed(
     """P7."""
     device = Running(home, server, indicator=LIGHT)
     with device.running():
-        until(lambda: device.device._frames > 2, "it sees")
+        until(lambda: device.device._reporter.frames > 2, "it sees")
         pins.pin(LIGHT)._state = False
         pins.pin(LIGHT)._set_state = lambda _value: None
         until(lambda: device.error is not None, "it ends")
@@ -249,14 +249,14 @@ def test_a_frame_that_waits_in_the_mailbox_when_it_is_covered_is_not_worked_thro
         def cover_after(timeout_s: float) -> Any:
             frame = taken(timeout_s)
             if frame is not None:
-                worked.append(device.device._frames)
+                worked.append(device.device._reporter.frames)
                 open_contact(pins, SHUTTER)
             return frame
 
         device.device._mailbox.get = cover_after  # type: ignore[method-assign]
         until(lambda: not pins.pin(LIGHT).state, "the camera is closed")
         assert not device.sees()
-        assert device.device._frames == worked[0]
+        assert device.device._reporter.frames == worked[0]
 
 
 ALL = '[pins]\nindicator = "GPIO17"\nshutter = "GPIO22"\nbutton = "GPIO27"\nmotor = "GPIO18"\n'

@@ -14,6 +14,7 @@ from edge_app.adapters.durable import write_durably
 from edge_app.adapters.speech import NullSpeaker
 from edge_app.app import Home
 from edge_app.config import make_config
+from edge_app.core.health import Condition
 from edge_app.core.present import phrases
 from edge_app.device import Device, Outputs
 from edge_app.errors import GalleryError, StorageError
@@ -76,12 +77,12 @@ def test_without_word_from_the_fleet_nobody_is_matched_and_the_wearer_is_told(
     gate.membership().extend(datetime.now(UTC) - timedelta(seconds=1))
     screen = Screen()
     running = device(gate, Camera(3), screen)
-    assert not running._lease_holds(CLOCK.now())
+    assert running._gallery.condition(CLOCK.now()) is Condition.GALLERY_TOO_OLD
     running.run()
     assert screen.views[-1].status == phrases("en").gallery_too_old
     # Without its lease at all, a fleet's gallery is not used either.
     (gate.folder / "fleet" / "lease").unlink()
-    assert not device(gate, Camera(0))._lease_holds(CLOCK.now())
+    assert device(gate, Camera(0))._gallery.condition(CLOCK.now()) is Condition.GALLERY_TOO_OLD
 
 
 def test_a_first_installation_that_was_cut_off_is_used_by_nobody(
@@ -102,11 +103,11 @@ def test_a_first_installation_that_was_cut_off_is_used_by_nobody(
         fleet.sync(home, url)
     monkeypatch.undo()
     running = device(home, Camera(0))
-    assert running._gallery.member("person-1") is not None
-    assert not running._lease_holds(CLOCK.now())
+    assert running._gallery.current.member("person-1") is not None
+    assert running._gallery.condition(CLOCK.now()) is Condition.GALLERY_TOO_OLD
     assert fleet.sync(home, url).changed
-    running._follow_lease()
-    assert running._lease_holds(CLOCK.now())
+    running._gallery.follow()
+    assert running._gallery.condition(CLOCK.now()) is Condition.RUNNING
 
 
 def test_a_lease_that_was_written_by_others_is_refused(gate: Home) -> None:
@@ -120,25 +121,25 @@ def test_a_running_device_takes_over_what_is_published(fleet: Fleet, gate: Home)
     fleet.publish()
     camera = Watching()
     running = device(gate, camera)
-    assert running._gallery.generation == 1
+    assert running._gallery.current.generation == 1
 
     def watch() -> None:
-        while running._gallery.generation < 2 and not camera.done.wait(0.02):
+        while running._gallery.current.generation < 2 and not camera.done.wait(0.02):
             pass
         camera.done.set()
 
     threading.Thread(target=watch, daemon=True).start()
     running.run()
-    assert running._gallery.generation == 2
-    assert running._gallery.member("person-2") is not None
+    assert running._gallery.current.generation == 2
+    assert running._gallery.current.member("person-2") is not None
 
 
 def test_who_leaves_is_masked_before_the_gallery_is_built_anew(gate: Home) -> None:
     running = device(gate, Camera(0))
-    assert running._gallery.member("person-1") is not None
+    assert running._gallery.current.member("person-1") is not None
     gate.store().revoke(code_of(1))
-    running._follow_store()
-    assert running._gallery.member("person-1") is None
+    running._gallery.follow()
+    assert running._gallery.current.member("person-1") is None
     running.run()
 
 
@@ -148,7 +149,7 @@ def test_who_leaves_while_a_gallery_is_built_is_masked_all_the_same(
     """P3: neither the old gallery nor the one that was begun before shows them."""
     running = device(gate, Camera(0))
     begun, go_on = threading.Event(), threading.Event()
-    build = running._open_gallery
+    build = running._gallery._open
 
     def build_slowly() -> object:
         built = build()  # with the person in it
@@ -156,24 +157,24 @@ def test_who_leaves_while_a_gallery_is_built_is_masked_all_the_same(
         go_on.wait(20)
         return built
 
-    monkeypatch.setattr(running, "_open_gallery", build_slowly)
+    monkeypatch.setattr(running._gallery, "_open", build_slowly)
     gate.store().revoke(code_of(99))  # somebody else: the gallery is built anew
-    running._follow_store()
+    running._gallery.follow()
     assert begun.wait(20)
     gate.store().revoke(code_of(1))
-    running._follow_store()
-    assert running._gallery.member("person-1") is None
+    running._gallery.follow()
+    assert running._gallery.current.member("person-1") is None
     go_on.set()
-    assert running._loading is not None
-    assert running._loading.result()[0].member("person-1") is not None
-    running._take_over_gallery()
-    assert running._gallery.member("person-1") is None
-    running._loader.shutdown()
+    assert running._gallery._loading is not None
+    assert running._gallery._loading.result()[0].member("person-1") is not None
+    running._gallery.take_over()
+    assert running._gallery.current.member("person-1") is None
+    running._gallery.close()
 
 
 def test_a_home_without_a_fleet_needs_no_lease(tmp_path: Path) -> None:
     running = device(Home(tmp_path / "own", None), Camera(1))
-    assert running._lease_holds(CLOCK.now())
+    assert running._gallery.condition(CLOCK.now()) is Condition.RUNNING
     assert running.run().frames == 1
     assert CONFIG.sync.interval_s == 300
 
@@ -181,9 +182,10 @@ def test_a_home_without_a_fleet_needs_no_lease(tmp_path: Path) -> None:
 def test_a_clock_that_goes_back_ends_the_matching(gate: Home) -> None:
     """It would bring expired consents and leases back to life."""
     gate.membership().extend(datetime.now(UTC) + timedelta(days=1))
-    running, now = device(gate, Camera(0)), datetime.now(UTC)
-    assert running._time_fault(now + timedelta(hours=2)) == ""
-    assert running._time_fault(now + timedelta(hours=1, minutes=56)) == ""
-    assert running._time_fault(now + timedelta(hours=1)) == phrases("en").clock_wrong
-    assert running._time_fault(now + timedelta(hours=2)) == ""
-    assert running._time_fault(now + timedelta(days=2)) == phrases("en").gallery_too_old
+    gallery, now = device(gate, Camera(0))._gallery, datetime.now(UTC)
+    assert gallery.condition(now + timedelta(hours=2)) is Condition.RUNNING
+    assert gallery.condition(now + timedelta(hours=1, minutes=56)) is Condition.RUNNING
+    assert gallery.condition(now + timedelta(hours=1)) is Condition.CLOCK_WRONG
+    assert gallery.usable(now + timedelta(hours=1)).member("person-1") is None
+    assert gallery.condition(now + timedelta(hours=2)) is Condition.RUNNING
+    assert gallery.condition(now + timedelta(days=2)) is Condition.GALLERY_TOO_OLD

@@ -91,12 +91,12 @@ def test_who_leaves_over_mqtt_is_masked_and_the_gallery_state_tells_nothing(
 ) -> None:
     with subscribed(mosquitto) as subscriber, running(followed, url) as device:
         until(online(subscriber), "the device is there")
-        assert device._gallery.member("person-1") is not None
+        assert device._gallery.current.member("person-1") is not None
         reply = revoke_at_device(CONFIG, url, "gate", code_of(1))
         assert reply.status is Status.LEFT
-        until(lambda: device._gallery.member("person-1") is None, "the person is masked")
+        until(lambda: device._gallery.current.member("person-1") is None, "the person is masked")
         assert revoke_at_device(CONFIG, url, "gate", code_of(2)) == reply
-        until(lambda: len(device._store.tombstones()) >= 2, "both are barred")
+        until(lambda: len(device._gallery._store.tombstones()) >= 2, "both are barred")
         files = [path for path in followed.folder.rglob("*") if path.is_file()]
         assert not any(code_of(1).encode() in path.read_bytes() for path in files)
         time.sleep(1.2)  # a second look at the store
@@ -112,7 +112,7 @@ def test_a_hint_makes_a_device_look_at_once(
         fleet.enrol([person(2)])
         generation = fleet.publish().generation
         assert hint_gallery_changed(CONFIG, url, ["gate", "gate", "other"], generation) == 2
-        until(lambda: device._gallery.member("person-2") is not None, "it is installed")
+        until(lambda: device._gallery.current.member("person-2") is not None, "it is installed")
         until(lambda: galleries(subscriber)[-1]["generation"] == 2, "the state tells of it")
         first, *_, last = galleries(subscriber)
         assert first["generation"] == 1
@@ -169,14 +169,14 @@ def test_over_the_fleets_own_broker(tmp_path: Path, followed: Home, fleet: Fleet
             return False
 
         until(left, "the device answers")
-        until(lambda: device._gallery.member("person-1") is None, "the person is masked")
+        until(lambda: device._gallery.current.member("person-1") is None, "the person is masked")
         fleet.enrol([person(2)])
         generation = fleet.publish().generation
         with pytest.raises(DeliveryError, match="may publish"):
             hint_gallery_changed(at_desk, url, ["gate"], generation)
         operator = config("operator", Role.OPERATOR)
         assert hint_gallery_changed(operator, url, ["gate"], generation) == 1
-        until(lambda: device._gallery.member("person-2") is not None, "it is installed")
+        until(lambda: device._gallery.current.member("person-2") is not None, "it is installed")
 
 
 def test_the_commands(fleet: Fleet, followed: Home, mosquitto: Mosquitto, url: str) -> None:
@@ -187,7 +187,7 @@ def test_the_commands(fleet: Fleet, followed: Home, mosquitto: Mosquitto, url: s
         done = familiar(*revoke, cwd=cwd)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("The device answers: whoever holds this code has left")
-        until(lambda: device._gallery.member("person-1") is None, "the person is masked")
+        until(lambda: device._gallery.current.member("person-1") is None, "the person is masked")
         fleet.enrol([person(3)])
         done = familiar(
             "operator", "publish", "--dir", str(fleet.operator.folder), "--broker", url, "--json",
@@ -195,7 +195,7 @@ def test_the_commands(fleet: Fleet, followed: Home, mosquitto: Mosquitto, url: s
         )  # fmt: skip
         assert done.returncode == 0
         assert done.stderr == "1 device of this site told.\n"
-        until(lambda: device._gallery.member("person-3") is not None, "it is installed")
+        until(lambda: device._gallery.current.member("person-3") is not None, "it is installed")
     done = familiar("revoke", code_of(1), "--broker", url, cwd=cwd)
     assert done.returncode == 2
     assert "--device" in done.stderr

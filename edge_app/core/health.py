@@ -27,6 +27,7 @@ class Condition(StrEnum):
     RUNNING = "running"
     CAMERA_COVERED = "camera covered"
     CAMERA_LOST = "camera lost"
+    CLOCK_WRONG = "clock went back"
     GALLERY_TOO_OLD = "gallery too old"
 
 

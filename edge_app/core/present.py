@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from edge_app.core.health import Condition
 from edge_app.core.steady import Shown
 from edge_app.errors import ConfigError
 from edge_app.records import Direction, HudLine, HudView, Utterance
@@ -175,6 +176,22 @@ def utterances(
         )
         for person in people
     )
+
+
+def fault_words(condition: Condition, language: str) -> str:
+    """Return what a display says of a device that recognises nobody; empty if it does.
+
+    Raises:
+        ConfigError: there is no such language.
+    """
+    words = phrases(language)
+    return {
+        Condition.RUNNING: "",
+        Condition.CAMERA_COVERED: words.camera_covered,
+        Condition.CAMERA_LOST: words.camera_lost,
+        Condition.CLOCK_WRONG: words.clock_wrong,
+        Condition.GALLERY_TOO_OLD: words.gallery_too_old,
+    }[condition]
 
 
 def spoken_fault(status: str, language: str) -> str:

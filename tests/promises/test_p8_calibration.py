@@ -135,14 +135,14 @@ def test_the_threshold_of_a_device_is_the_one_in_its_gallery(
     enrol_portraits(config, home, media)
     chosen = Calibration(0.61, 0.002, 40, embedder_sha256(config))
     home.store().calibrate(chosen)
-    assert device(config, home)._gallery.calibration == chosen
+    assert device(config, home)._gallery.current.calibration == chosen
 
 
 def test_first_enrolment_brings_a_threshold_with_head_room(
     config: Config, home: Home, media: Path
 ) -> None:
     enrol_portraits(config, home, media)
-    calibration = device(config, home)._gallery.calibration
+    calibration = device(config, home)._gallery.current.calibration
     assert calibration.max_templates == config.match.least_gallery
     assert calibration.target_fpir == config.match.target_fpir
 
