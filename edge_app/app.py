@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import os
@@ -10,10 +11,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
@@ -232,6 +233,14 @@ def open_gallery(config: Config, home: Home, model_sha256: str, clock: Clock) ->
     return gallery
 
 
+@cache
+def _contact(pin: str, pins: Any) -> PinContact:
+    """One for all cameras: a pin can be taken once, and a station makes a camera for each visit."""
+    contact = PinContact(pin, pins=pins)
+    atexit.register(contact.close)
+    return contact
+
+
 def make_indicator(config: Config) -> Indicator:
     """The light that the configuration names. Raises IndicatorError, ConfigError or PinError."""
     if config.pins.indicator:
@@ -244,7 +253,7 @@ def make_shutter(config: Config, clock: Clock) -> Shutter | None:
     pins = config.pins
     if not pins.shutter:
         return None
-    return PinShutter(PinContact(pins.shutter, pins=header()), settle_s=pins.settle_s, clock=clock)
+    return PinShutter(_contact(pins.shutter, header()), settle_s=pins.settle_s, clock=clock)
 
 
 def make_haptic(config: Config, clock: Clock) -> Haptic:
@@ -281,8 +290,11 @@ def make_camera(
     realtime: bool,
     clock: Clock,
     stop: threading.Event,
+    waits_covered: bool = False,
 ) -> ReplayCamera | ReopeningCamera:
     """The frame source; a live one with its indicator (P7) and its shutter.
+
+    waits_covered: whether one that is covered by its shutter can be opened, and then waits.
 
     Raises CameraError, IndicatorError, ConfigError or PinError.
     """
@@ -315,6 +327,7 @@ def make_camera(
         clock=clock,
         realtime=realtime,
         stop_event=stop,
+        waits_covered=waits_covered,
     )
 
 

@@ -204,7 +204,6 @@ def _indicator(config: Config) -> Finding:
         pin_light = PinLight(config.pins.indicator, pins=header())
         pin_light.turn_on()
         pin_light.turn_off()
-        pin_light.close()
         return Finding("indicator", Health.WELL, f"{config.pins.indicator} goes on and off")
     if not config.indicator.led:
         return Finding(

@@ -9,7 +9,6 @@ from random import SystemRandom
 from threading import Event
 
 from edge_app.adapters.cameras import SourceSpec
-from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.keys import station_key
 from edge_app.adapters.mailbox import LatestFrames
 from edge_app.adapters.stopwatch import NullStopwatch
@@ -37,7 +36,7 @@ from edge_app.enrolment.station import (
     require_basis,
     require_presentable,
 )
-from edge_app.errors import CameraError, EnrolmentError
+from edge_app.errors import EnrolmentError
 from edge_app.pipeline import Pipeline
 from edge_app.ports import Clock, FrameSource
 from edge_app.records import Controller, LawfulBasis, Purpose
@@ -114,8 +113,6 @@ def enrol_person(
     source = make_camera(
         config, sources, still_s=_REPLAY_STILL_S, realtime=False, clock=clock, stop=stop
     )
-    if isinstance(source, ReopeningCamera) and source.covered:
-        raise CameraError("the camera is covered by its privacy switch; uncover it, then try again")
     return enrol_before(
         source if demo else LatestFrames(source),
         config,

@@ -107,6 +107,7 @@ class Presenter:
         if covered:
             self._people = ()
             self._question.drop()  # that it is covered is the answer
+            self._notice = ""
         self._show(HudView((), words.camera_covered if covered else "", fault=covered))
         self._speaker.say(words.camera_covered if covered else words.camera_uncovered)
 

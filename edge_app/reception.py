@@ -68,7 +68,8 @@ def open_reception(config: Config, home: Home, stand: Stand, clock: Clock) -> AS
 
     Raises:
         EnrolmentError: this configuration enrols nobody.
-        ConfigError: what the page needs is not installed.
+        ConfigError: what the page or a camera's pins need is not installed.
+        CameraError, PinError: a camera or its pins are not there to be used.
     """
     keeping = None if stand.fleet is None else stand.fleet.keeping
     fleet = "" if keeping is None else keeping.fleet
@@ -94,6 +95,8 @@ def open_reception(config: Config, home: Home, stand: Stand, clock: Clock) -> AS
             stop=stop,
         )
         return WatchedCamera(source if stand.demo else LatestFrames(source), stop)
+
+    make_station_camera()  # what is wrong with it is told now, and not to the first visitor
 
     def enrol(
         agreed: Agreed,

@@ -233,7 +233,7 @@ def test_a_lost_camera_is_the_answer_and_the_gate_stays_as_it_was(home: Home) ->
     wearer.device._stop = wearer.stop = stop
     with wearer.wearing():
         until(lambda: camera.lost, "it is lost")
-        until(lambda: bool(wearer.screen.views), "it is shown")
+        until(lambda: bool(wearer.ear.said), "it is said unasked, once")
         assert wearer.asks() == ["The camera is lost. I cannot see anybody."]
     assert wearer.device._state.asked_until_s == float("-inf")
     assert not wearer.device._presenter._widen_gate

@@ -21,7 +21,7 @@ from edge_app.app import Home, make_camera
 from edge_app.config import make_config
 from edge_app.core.health import Condition
 from edge_app.device import Device, Outputs
-from edge_app.errors import IndicatorError, PinError
+from edge_app.errors import CameraError, IndicatorError, PinError
 from edge_app.records import HudView
 from tests.adapters.cameras.conftest import HEAD, Server, jpeg, part
 from tests.support import ROOT
@@ -71,7 +71,7 @@ class Running:
         config = make_config({"pins": pins})
         camera = make_camera(
             config, [parse_source(server.url)], still_s=1.0, realtime=True,
-            clock=SystemClock(), stop=self.stop,
+            clock=SystemClock(), stop=self.stop, waits_covered=True,
         )  # fmt: skip
         self.device = Device(
             config, home, source=camera, lossless=False,
@@ -257,6 +257,40 @@ def test_a_frame_that_waits_in_the_mailbox_when_it_is_covered_is_not_worked_thro
         until(lambda: not pins.pin(LIGHT).state, "the camera is closed")
         assert not device.sees()
         assert device.device._reporter.frames == worked[0]
+
+
+def test_a_process_may_make_one_camera_after_another(
+    server: NetworkCamera, pins: MockFactory
+) -> None:
+    """As a station does, for each visit."""
+    config = make_config({"pins": {"indicator": LIGHT, "shutter": SHUTTER}})
+    kept = []
+    for _ in range(3):
+        camera = make_camera(
+            config, [parse_source(server.url)], still_s=1.0, realtime=True,
+            clock=SystemClock(), stop=threading.Event(),
+        )  # fmt: skip
+        kept.append(camera)
+        close_contact(pins, SHUTTER)
+        until(lambda camera=camera: not camera.covered, "it is uncovered")  # type: ignore[misc]
+        camera.open()
+        assert camera.read() is not None
+        assert pins.pin(LIGHT).state
+        camera.close()
+        assert not pins.pin(LIGHT).state
+
+
+def test_who_would_wait_for_nothing_is_told_that_the_camera_is_covered(
+    server: NetworkCamera, pins: MockFactory
+) -> None:
+    config = make_config({"pins": {"indicator": LIGHT, "shutter": SHUTTER}})
+    camera = make_camera(
+        config, [parse_source(server.url)], still_s=1.0, realtime=True,
+        clock=SystemClock(), stop=threading.Event(),
+    )  # fmt: skip
+    with pytest.raises(CameraError, match="covered by its privacy switch; uncover it"):
+        camera.open()
+    assert not pins.pin(LIGHT).state
 
 
 ALL = '[pins]\nindicator = "GPIO17"\nshutter = "GPIO22"\nbutton = "GPIO27"\nmotor = "GPIO18"\n'

@@ -56,43 +56,41 @@ def header() -> Any:
 class PinLight:
     """A light between a pin and ground; an `Indicator`.
 
-    The pin is read back after each change, so a short circuit that holds it is noticed.
+    The pin is taken while the light is on, and read back after each change, so a short circuit that
+    holds it is noticed. A pin that is not taken is an input, and its light dark.
     """
 
     def __init__(self, pin: str, *, pins: Any) -> None:
-        """Takes the pin, with the light off.
-
-        pin:  e.g. "GPIO17".
-        pins: a gpiozero pin factory, see `header`.
-
-        Raises IndicatorError.
-        """
+        """pin: e.g. "GPIO17". pins: a gpiozero pin factory, see `header`."""
+        self._pin = pin
+        self._pins = pins
         self._name = f"the indicator on {pin}"
-        with reached(self._name, IndicatorError):
-            from gpiozero import OutputDevice  # noqa: PLC0415 - an optional extra
-
-            self._light = OutputDevice(pin, pin_factory=pins)
+        self._light: Any = None
 
     def turn_on(self) -> None:
         """Raises IndicatorError unless the pin is then high."""
-        self._drive(True)
+        with reached(self._name, IndicatorError):
+            if self._light is None:
+                from gpiozero import OutputDevice  # noqa: PLC0415 - an optional extra
+
+                self._light = OutputDevice(self._pin, pin_factory=self._pins)
+            self._drive(True)
 
     def turn_off(self) -> None:
         """Raises IndicatorError unless the pin is then low."""
-        self._drive(False)
-
-    def close(self) -> None:
-        """Turns the light off and gives the pin back. Raises IndicatorError."""
-        self.turn_off()
-        self._light.close()
+        if self._light is None:
+            return
+        with reached(self._name, IndicatorError):
+            self._drive(False)
+            self._light.close()
+            self._light = None
 
     def _drive(self, lit: bool) -> None:
-        with reached(self._name, IndicatorError):
-            self._light.value = lit
-            if bool(self._light.value) is not lit:
-                raise IndicatorError(
-                    f"{self._name} stays {'dark' if lit else 'lit'}; check it for a short circuit"
-                )
+        self._light.value = lit
+        if bool(self._light.value) is not lit:
+            raise IndicatorError(
+                f"{self._name} stays {'dark' if lit else 'lit'}; check it for a short circuit"
+            )
 
 
 class PinContact:

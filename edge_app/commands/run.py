@@ -87,6 +87,7 @@ def run(
             realtime=pace is Pace.REALTIME,
             clock=session.clock,
             stop=stop,
+            waits_covered=True,
         ),
         lossless=lossless,
         outputs=Outputs(

@@ -24,15 +24,15 @@ def pins() -> MockFactory:
 def test_the_light_is_off_until_it_is_turned_on_and_off_after(pins: MockFactory) -> None:
     light = PinLight("GPIO17", pins=pins)
     pin = pins.pin("GPIO17")
-    assert (pin.function, pin.state) == ("output", False)
-    light.turn_on()
-    light.turn_on()
-    assert pin.state
     light.turn_off()
-    assert not pin.state
-    light.turn_on()
-    light.close()
-    assert not pin.state
+    assert (pin.function, pin.state) == ("input", False)
+    for _ in range(2):
+        light.turn_on()
+        light.turn_on()
+        assert (pin.function, pin.state) == ("output", True)
+        light.turn_off()
+        light.turn_off()
+        assert (pin.function, pin.state) == ("input", False)
 
 
 def taken(pins: MockFactory) -> object:
@@ -89,7 +89,7 @@ def test_a_light_that_fails_meanwhile_closes_the_camera(pins: MockFactory) -> No
 
 def test_a_pin_that_the_header_does_not_have(pins: MockFactory) -> None:
     with pytest.raises(IndicatorError, match="GPIO99"):
-        PinLight("GPIO99", pins=pins)
+        PinLight("GPIO99", pins=pins).turn_on()
 
 
 def test_where_there_is_no_raspberry_pi_the_pins_are_an_error(

@@ -106,11 +106,13 @@ def make_source(
     clock: Clock,
     realtime: bool,
     stop_event: threading.Event,
+    waits_covered: bool,
 ) -> ReplayCamera | ReopeningCamera:
     """The frame source for one live camera, or for one or more replays; not opened yet.
 
     A live camera shows its indicator, is closed while its shutter covers it, and is reopened when
-    it vanishes, until `stop_event` is set. `realtime` is for replays. Raises CameraError.
+    it vanishes, until `stop_event` is set. `realtime` is for replays; for `waits_covered`, see
+    `ReopeningCamera`. Raises CameraError.
     """
     if not specs:
         raise CameraError("no source is given; name a picture, a folder, a video or a camera")
@@ -131,6 +133,7 @@ def make_source(
         clock=clock,
         stop_event=stop_event,
         shutter=shutter,
+        waits_covered=waits_covered,
     )
 
 

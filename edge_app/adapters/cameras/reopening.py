@@ -42,9 +42,8 @@ class ReopeningCamera:
     Sequence numbers continue over reopenings. `close` belongs to the thread that reads;
     other threads set `stop_event`.
 
-    While its shutter covers it, the camera inside is closed, and neither opened nor waited for:
-    `open` then returns with it closed, and `read` blocks on. A picture that was being taken when
-    the shutter closed is thrown away.
+    While its shutter covers it, the camera inside is closed and stays so, and `read` blocks. A
+    picture that was being taken when the shutter closed is thrown away.
 
     Only CameraError counts as lost: an IndicatorError from an `IndicatedCamera` inside goes
     through, because a light that fails is not waited out (P7).
@@ -58,10 +57,15 @@ class ReopeningCamera:
         clock: Clock,
         stop_event: threading.Event,
         shutter: Shutter | None = None,
+        waits_covered: bool = True,
     ) -> None:
-        """shutter: None if the device has none."""
+        """shutter:       None if the device has none.
+        waits_covered: whether `open` returns with the camera inside closed while it is covered;
+                       else that is a CameraError, for those who would wait for nothing.
+        """
         self._inner = inner
         self._shutter = shutter
+        self._waits_covered = waits_covered
         self._is_open = False
         self._backoff = backoff
         self._clock = clock
@@ -108,6 +112,10 @@ class ReopeningCamera:
     def open(self) -> None:
         if not self.covered:
             self._open()
+        elif not self._waits_covered:
+            raise CameraError(
+                f"{self.description} is covered by its privacy switch; uncover it, then try again"
+            )
 
     def read(self) -> Frame | None:
         while not self._stop_event.is_set():

@@ -44,6 +44,7 @@ def made(*texts: str, indicator: Indicator | None = None) -> ReplayCamera | Reop
         clock=SystemClock(),
         realtime=False,
         stop_event=threading.Event(),
+        waits_covered=False,
     )
 
 
