@@ -27,9 +27,9 @@ from edge_app.records import NODE_NAME_PATTERN, Purpose
 
 NodeName = Annotated[str, Field(pattern=f"^{NODE_NAME_PATTERN}$")]
 
-Pin = Annotated[str, Field(pattern="^(GPIO([4-9]|1[0-9]|2[0-7]))?$")]
-"""A pin of the Raspberry Pi's header by its GPIO number, e.g. "GPIO17"; empty: none. GPIO0 to 3 are
-the two I2C buses, with resistors of their own."""
+PINS = tuple(f"GPIO{number}" for number in range(4, 28))
+"""The pins of a Raspberry Pi's header that may be named. GPIO0 to 3 are the two I2C buses, with
+resistors of their own."""
 
 
 class _Section(BaseModel):
@@ -322,10 +322,10 @@ class PinsConfig(_Section):
     motor_rest_s: how long the motor plays no other pattern after it began one.
     """
 
-    indicator: Pin = ""
-    shutter: Pin = ""
-    button: Pin = ""
-    motor: Pin = ""
+    indicator: str = ""
+    shutter: str = ""
+    button: str = ""
+    motor: str = ""
     settle_s: float = 0.03
     motor_rest_s: float = 2.0
 
@@ -657,8 +657,14 @@ def _check_zone(zone: tuple[tuple[float, float], ...]) -> None:
 
 def _check_pins(config: Config) -> None:
     pins = config.pins
-    named = [value for value in pins.model_dump().values() if isinstance(value, str) and value]
-    for pin in named:
+    stated = {key: pin for key, pin in pins.model_dump().items() if isinstance(pin, str) and pin}
+    named = list(stated.values())
+    for key, pin in stated.items():
+        if pin not in PINS:
+            raise ConfigError(
+                f"pins.{key}: {pin!r} is no pin for it; write {PINS[0]} to {PINS[-1]}, the number of "
+                "the GPIO and not of the pin, see docs/wiring.md"
+            )
         if named.count(pin) > 1:
             raise ConfigError(f"pins: {pin} is named more than once; each part needs its own")
     if config.indicator.led and pins.indicator:
