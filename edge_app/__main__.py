@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "people": "people:app",
     "revoke": "people:revoke",
     "run": "run:run",
+    "page": "page:page",
     "listen": "listen:listen_command",
     "sync": "sync:sync_command",
     "station": "station:app",

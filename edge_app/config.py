@@ -242,6 +242,19 @@ class OledConfig(_Section):
     upside_down: bool = False
 
 
+class WebConfig(_Section):
+    """Where the wearer's page is served, for glasses with a browser.
+
+    host: an address of this device. Names go out encrypted, or not at all: any other than
+          127.0.0.1 needs a certificate and its key, as PEM files.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8470
+    certificate_file: str = ""
+    key_file: str = ""
+
+
 class VoiceConfig(_Section):
     """How names are spoken, with speech = true.
 
@@ -275,6 +288,7 @@ class HudConfig(_Section):
     display: "auto" is the terminal if there is one.
     oled:    for display = "oled".
     framebuffer: the device for display = "framebuffer".
+    web:     for display = "web".
     fonts:   TrueType or OpenType files, tried in order for each name; none: DejaVu Sans, where it
              is installed. What they lack is never drawn as a box.
     speech:  names are also spoken, as [hud.voice] says.
@@ -284,9 +298,10 @@ class HudConfig(_Section):
     The rest: see `edge_app.core.steady.PresentSettings`.
     """
 
-    display: Literal["auto", "terminal", "oled", "framebuffer", "none"] = "auto"
+    display: Literal["auto", "terminal", "oled", "framebuffer", "web", "none"] = "auto"
     oled: OledConfig = OledConfig()
     framebuffer: str = "/dev/fb0"
+    web: WebConfig = WebConfig()
     fonts: tuple[str, ...] = ()
     speech: bool = False
     voice: VoiceConfig = VoiceConfig()
@@ -535,6 +550,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "hud.oled.spi_device": (0, 15),
     "hud.oled.spi_data_pin": (1, 63),
     "hud.oled.spi_reset_pin": (1, 63),
+    "hud.web.port": (1024, 65_535),
     "hud.voice.rate_wpm": (80, 400),
     "hud.voice.stereo_width": (0, 1),
     "hud.voice.again_s": (0, 3600),

@@ -16,7 +16,7 @@ from edge_app.core.question import Question, Reply
 from edge_app.core.steady import PresentSettings, RecognisedFace, Shown, steady
 from edge_app.pipeline import FrameResult
 from edge_app.ports import Clock, Display, Haptic, Speaker
-from edge_app.records import Frame, HudView, Touch
+from edge_app.records import Frame, HudView, Touch, Utterance
 from edge_app.wearer import Announcer
 
 
@@ -163,7 +163,7 @@ class Presenter:
         }.get(reply, (words.nobody_enrolled, words.nobody_enrolled))
         self._notice = shown
         self._notice_until_s = self._clock.monotonic_s() + self._hud.notice_s
-        self._speaker.say(said)
+        self._speaker.say([Utterance(said, chime=reply is Reply.UNSURE)])
         if reply is Reply.UNSURE:
             self._haptic.play(Touch.UNSURE)
 

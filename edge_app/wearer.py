@@ -14,7 +14,10 @@ from edge_app.adapters.displays.fonts import FontSet
 from edge_app.adapters.displays.framebuffer import FramebufferDisplay
 from edge_app.adapters.displays.oled import OledDisplay, OledWiring, open_oled
 from edge_app.adapters.displays.terminal import TerminalDisplay
+from edge_app.adapters.displays.web import PageAddress, WebDisplay
+from edge_app.adapters.keys import page_token
 from edge_app.adapters.speech import NullSpeaker, ProgramSpeaker
+from edge_app.app import Home
 from edge_app.config import Config
 from edge_app.core.present import phrases, spoken_fault, utterances
 from edge_app.core.quiet import quiet_hours
@@ -27,7 +30,9 @@ _USUAL_FONT: Final = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 _FAULT_REST_S: Final = 10.0
 
 
-def make_display(config: Config, origin: FrameOrigin, *, terminal_is_free: bool) -> Display:
+def make_display(
+    config: Config, home: Home, origin: FrameOrigin, *, terminal_is_free: bool
+) -> Display:
     """The configured display. "auto" is the terminal, if there is one and it is free.
 
     Raises ConfigError, saying what to do, if it is not there.
@@ -35,7 +40,19 @@ def make_display(config: Config, origin: FrameOrigin, *, terminal_is_free: bool)
     wanted = config.hud.display
     if wanted == "auto":
         wanted = "terminal" if terminal_is_free and sys.stderr.isatty() else "none"
-    return _DISPLAYS[wanted](config, origin)
+    return _DISPLAYS[wanted](config, home, origin)
+
+
+def page_address(config: Config, home: Home) -> PageAddress:
+    """Where the wearer's page is served. Raises ConfigError, KeyFileError or StorageError."""
+    web = config.hud.web
+    return PageAddress(
+        host=web.host,
+        port=web.port,
+        token=page_token(home.keys),
+        certificate_file=Path(web.certificate_file) if web.certificate_file else None,
+        key_file=Path(web.key_file) if web.key_file else None,
+    )
 
 
 def make_fonts(config: Config) -> FontSet:
@@ -133,24 +150,29 @@ def _zone(name: str) -> ZoneInfo | None:
         ) from error
 
 
-def _terminal(config: Config, origin: FrameOrigin) -> Display:
+def _terminal(config: Config, _home: Home, origin: FrameOrigin) -> Display:
     return TerminalDisplay(sys.stderr, origin=origin, language=config.hud.language)
 
 
-def _oled(config: Config, _origin: FrameOrigin) -> Display:
+def _oled(config: Config, _home: Home, _origin: FrameOrigin) -> Display:
     fonts = make_fonts(config)
     device = open_oled(OledWiring(**config.hud.oled.model_dump()))
     return BesideDisplay(OledDisplay(device, fonts=fonts, language=config.hud.language))
 
 
-def _framebuffer(config: Config, _origin: FrameOrigin) -> Display:
+def _framebuffer(config: Config, _home: Home, _origin: FrameOrigin) -> Display:
     path, language = Path(config.hud.framebuffer), config.hud.language
     return BesideDisplay(FramebufferDisplay(path, fonts=make_fonts(config), language=language))
 
 
-_DISPLAYS: Mapping[str, Callable[[Config, FrameOrigin], Display]] = {
+def _web(config: Config, home: Home, _origin: FrameOrigin) -> Display:
+    return WebDisplay(page_address(config, home), language=config.hud.language)
+
+
+_DISPLAYS: Mapping[str, Callable[[Config, Home, FrameOrigin], Display]] = {
     "terminal": _terminal,
     "oled": _oled,
     "framebuffer": _framebuffer,
-    "none": lambda _config, _origin: NullDisplay(),
+    "web": _web,
+    "none": lambda _config, _home, _origin: NullDisplay(),
 }

@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from edge_app.adapters.displays import NullDisplay
 from edge_app.adapters.displays.terminal import TerminalDisplay
 from edge_app.adapters.speech import NullSpeaker
+from edge_app.app import Home
 from edge_app.config import Config, make_config
 from edge_app.core.present import phrases
 from edge_app.core.steady import Shown
@@ -67,6 +69,11 @@ def person(
 
 def config(**voice: object) -> Config:
     return make_config({"hud": {"speech": True, "voice": voice}})
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home", None)
 
 
 @pytest.fixture
@@ -216,9 +223,9 @@ def test_no_speech_is_no_speaker() -> None:
     assert isinstance(make_speaker(make_config({})), NullSpeaker)
 
 
-def test_the_automatic_display_needs_a_terminal() -> None:
+def test_the_automatic_display_needs_a_terminal(home: Home) -> None:
     assert isinstance(
-        make_display(make_config({}), FrameOrigin.LIVE, terminal_is_free=False), NullDisplay
+        make_display(make_config({}), home, FrameOrigin.LIVE, terminal_is_free=False), NullDisplay
     )
 
 
@@ -226,8 +233,8 @@ def test_the_automatic_display_needs_a_terminal() -> None:
     ("hud", "kind"),
     [({"display": "none"}, NullDisplay), ({"display": "terminal"}, TerminalDisplay)],
 )
-def test_the_chosen_display_is_built(hud: dict[str, object], kind: type) -> None:
-    shown = make_display(make_config({"hud": hud}), FrameOrigin.REPLAY, terminal_is_free=True)
+def test_the_chosen_display_is_built(home: Home, hud: dict[str, object], kind: type) -> None:
+    shown = make_display(make_config({"hud": hud}), home, FrameOrigin.REPLAY, terminal_is_free=True)
     assert isinstance(shown, kind)
 
 
@@ -239,7 +246,9 @@ def test_the_chosen_display_is_built(hud: dict[str, object], kind: type) -> None
         ({"display": "oled", "fonts": ["/nowhere.ttf"]}, "nowhere.ttf"),
     ],
 )
-def test_hardware_and_files_that_are_not_there(hud: dict[str, object], message: str) -> None:
+def test_hardware_and_files_that_are_not_there(
+    home: Home, hud: dict[str, object], message: str
+) -> None:
     chosen = make_config({"hud": hud})
     with pytest.raises(ConfigError, match=message):
-        make_display(chosen, FrameOrigin.LIVE, terminal_is_free=True)
+        make_display(chosen, home, FrameOrigin.LIVE, terminal_is_free=True)

@@ -8,6 +8,7 @@ is as safe as that folder; a credential sealed to the TPM keeps them out of a st
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -32,6 +33,7 @@ KEY_BYTES: Final = 32
 STORE_KEY_NAME: Final = "store.key"
 STATION_KEY_NAME: Final = "station.key"
 DEVICE_KEY_NAME: Final = "device.key"
+PAGE_KEY_NAME: Final = "page.key"
 STATIONS_NAME: Final = "stations.json"
 SUBJECT_REF_LENGTH: Final = 32  # 128 bits: no two people of a site share one
 _FORMAT: Final = 1
@@ -127,6 +129,23 @@ def device_signing_key(sources: KeySources) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(
         derive(key, salt=b"", purpose=purpose, length=KEY_BYTES)
     )
+
+
+def page_token(sources: KeySources) -> str:
+    """The secret part of the address of the wearer's page, made on demand: 43 URL-safe characters.
+
+    It stays the same, so that the glasses find the page after a restart. Who removes the file gets
+    another.
+
+    Raises:
+        KeyFileError: the key file is open to others, or of the wrong length.
+        StorageError: a new key cannot be written.
+    """
+    found = _given_key(PAGE_KEY_NAME, None, sources)
+    if found is None:
+        with exclusive(_keys_folder(sources)):
+            found = _home_key(PAGE_KEY_NAME, sources) or _make_key(PAGE_KEY_NAME, sources)
+    return base64.urlsafe_b64encode(found).rstrip(b"=").decode()
 
 
 def keys_in_home(sources: KeySources) -> tuple[Path, ...]:

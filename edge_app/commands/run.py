@@ -24,7 +24,7 @@ from edge_app.device import Device, Outputs, RunSummary, stop_on_signals
 from edge_app.errors import DeliveryError
 from edge_app.ports import Display
 from edge_app.records import FrameOrigin, Rejection
-from edge_app.wearer import make_display, make_fonts, make_speaker
+from edge_app.wearer import make_display, make_fonts, make_speaker, page_address
 
 
 class Output(StrEnum):
@@ -91,7 +91,7 @@ def run(
         ),
         lossless=lossless,
         outputs=Outputs(
-            display=_display(config, origin, hud_png, output),
+            display=_display(session, origin, hud_png, output),
             speaker=make_speaker(config),
             sinks=(JsonLinesSink(sys.stdout),) if output is Output.JSON else (),
             broker_url=config.mqtt.broker if broker_url is None else broker_url,
@@ -117,11 +117,17 @@ def run(
         )
 
 
-def _display(config: Config, origin: FrameOrigin, hud_png: Path | None, output: Output) -> Display:
-    if hud_png is None:
-        return make_display(config, origin, terminal_is_free=output is Output.TEXT)
-    fonts, language = make_fonts(config), config.hud.language
-    return DemoPngDisplay(hud_png, origin=origin, fonts=fonts, language=language)
+def _display(
+    session: Session, origin: FrameOrigin, hud_png: Path | None, output: Output
+) -> Display:
+    config, home = session.config, session.home
+    if hud_png is not None:
+        fonts, language = make_fonts(config), config.hud.language
+        return DemoPngDisplay(hud_png, origin=origin, fonts=fonts, language=language)
+    display = make_display(config, home, origin, terminal_is_free=output is Output.TEXT)
+    if config.hud.display == "web" and sys.stderr.isatty():  # the address is a secret: no journal
+        err.print(f"The wearer's page: {page_address(config, home).url}", soft_wrap=True)
+    return display
 
 
 def _print_summary(result: RunSummary) -> None:
