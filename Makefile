@@ -18,6 +18,10 @@ demo: ## set up, enrol one person, replay a street scene, show who was recognise
 	@$(PY) deploy/demo/media.py
 	@$(PY) deploy/demo/demo.py $${CAMERA:+--camera "$$CAMERA"}
 
+wearer: ## draw every state of every display of the wearer: build/wearer/*.png
+	@deploy/setup.sh dev
+	PYTHONPATH=. $(PY) deploy/demo/wearer.py
+
 # What this machine cannot run is left out: packages of npm, and pages in a browser.
 no_npm := $(if $(shell command -v npm),,not network)
 no_chromium := $(if $(shell command -v chromium),,not browser)

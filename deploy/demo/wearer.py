@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import secrets
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import Page, sync_playwright
 
 from edge_app.adapters.displays.colour import draw_colour
 from edge_app.adapters.displays.fonts import FontSet
 from edge_app.adapters.displays.oled import draw_view
+from edge_app.adapters.displays.web import PageAddress, WebDisplay
 from edge_app.core.present import phrases
 from edge_app.records import Direction, HudLine, HudView
 
@@ -19,6 +24,7 @@ LEFT, AHEAD, RIGHT = Direction
 _COLUMNS: Final = 4
 _GAP_PX: Final = 12
 _CAPTION_PX: Final = 26
+_LANGUAGES: Final = ("en", "de", "fr")
 _WIDE_FACE: Final = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 
 
@@ -69,13 +75,40 @@ def sheet(path: Path, views: dict[str, HudView], draw: Callable[[HudView], Image
     image.save(path)
 
 
+def draw_page(address: PageAddress, folder: Path) -> None:
+    """The page in a browser, as glasses with 640 x 400 pixels show it."""
+    program = shutil.which("chromium")
+    if program is None:
+        print("the page is not drawn: chromium is missing (Debian: apt install chromium)")
+        return
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        for language in _LANGUAGES:
+            display = WebDisplay(address, language=language)
+            page = browser.new_page(viewport={"width": 640, "height": 400})
+            page.goto(address.url)
+
+            def shot(view: HudView, page: Page = page, display: WebDisplay = display) -> Any:
+                display.show(view)
+                page.wait_for_timeout(400)
+                return Image.open(io.BytesIO(page.screenshot())).resize((384, 240))
+
+            views = states(language)
+            sheet(folder / f"page-{language}.png", views, shot)
+            display.close()
+            page.wait_for_timeout(300)
+            page.screenshot(path=folder / f"page-lost-{language}.png")
+            page.close()
+        browser.close()
+
+
 def main() -> int:
     folder = Path("build/wearer")
     folder.mkdir(parents=True, exist_ok=True)
     faces = {"plain": FontSet()}
     if _WIDE_FACE.exists():
         faces["wide"] = FontSet(_WIDE_FACE)
-    for language in ("en", "de", "fr"):
+    for language in _LANGUAGES:
         views = states(language)
         for name, fonts in faces.items():
             sheet(
@@ -92,6 +125,7 @@ def main() -> int:
                     draw_colour(view, (640, 400), fonts, language).resize((384, 240))
                 ),
             )
+    draw_page(PageAddress("127.0.0.1", 8471, secrets.token_hex(16), None, None), folder)
     print(f"written to {folder}")
     return 0
 

@@ -171,6 +171,7 @@ def _page(language: str) -> tuple[bytes, dict[str, str]]:
         "language": language,
         "probably": words.probably_mark,
         "lost": words.display_lost,
+        "known": words.known,
         "silence_ms": str(round(_SILENCE_S * 1000)),
         **{str(way): words.directions[way] for way in Direction},
     }.items():

@@ -98,7 +98,7 @@ def test_the_page_is_served_behind_the_token_in_the_wearers_language(page: Page)
     assert headers["content-type"].startswith("text/html")
     assert b'lang="de"' in body
     assert b"wahrscheinlich" in body
-    assert not re.search(rb"\{(language|probably|lost|left|ahead|right|silence_ms)\}", body)
+    assert not re.search(rb"\{(language|probably|lost|known|left|ahead|right|silence_ms)\}", body)
 
 
 @pytest.mark.parametrize(
