@@ -204,14 +204,19 @@ def size_with_headroom(config: Config, templates: int, headroom: float | None = 
     return max(config.match.least_gallery, math.ceil(templates * (1 + growth)))
 
 
-def open_gallery(config: Config, home: Home, model_sha256: str, clock: Clock) -> Gallery:
+def open_gallery(
+    config: Config, home: Home, model_sha256: str, clock: Clock, *, remember_time: bool = True
+) -> Gallery:
     """The gallery of everyone who may be recognised now, with the threshold it was given.
+
+    remember_time: keep the newest time that was seen, for who starts later. Writes.
 
     Raises GalleryError, KeyFileError, or CalibrationError when the gallery has outgrown that
     threshold, or it is for another model or a higher FPIR than configured (P8).
     """
     store, now = home.store(), clock.now()
-    store.require_time(now, trusted=clock.state() is ClockState.SYNCHRONISED)
+    is_trusted = remember_time and clock.state() is ClockState.SYNCHRONISED
+    store.require_time(now, trusted=is_trusted)
     stored = store.load(intended_use(config, home, model_sha256), now=now)
     for fault, people in stored.admission.left_out.items():
         _log.warning("left out %d of the gallery: %s", people, fault.value)

@@ -1,23 +1,42 @@
-"""`familiar doctor`: one line for each part that has to work, and what to do where it does not."""
+"""`familiar doctor`: one line for each part that has to work, and what to do where it does not.
+
+It changes nothing in the home folder, and opens the camera with its light on or not at all (P7).
+"""
 
 from __future__ import annotations
 
+import os
+import resource
+import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from edge_app.adapters.cameras import parse_source
 from edge_app.adapters.cameras.reopening import ReopeningCamera
+from edge_app.adapters.durable import file_state
 from edge_app.adapters.gpio import PinContact, PinLight, header
 from edge_app.adapters.haptic import PinMotor
 from edge_app.adapters.indicator import LedIndicator
-from edge_app.adapters.keys import STORE_KEY_NAME, keys_in_home, store_key
+from edge_app.adapters.keys import (
+    STORE_KEY_NAME,
+    existing_store_key,
+    keys_in_home,
+    outbox_key,
+    store_key,
+)
 from edge_app.adapters.mqtt import Topics, check_broker
+from edge_app.adapters.outbox import Outbox, OutboxCounts
 from edge_app.adapters.sealed import disk_swaps
 from edge_app.app import (
     Home,
+    boot_id,
     broker,
     embedder_sha256,
     impostor_tail,
@@ -58,15 +77,21 @@ def examine(
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("runtime", _runtime),
         ("models", lambda: _models(config)),
+        ("home", lambda: _home(home)),
         ("key", lambda: _key(home)),
         ("other keys", lambda: _other_keys(home)),
         ("gallery", lambda: _gallery(config, home, clock)),
+        ("fleet", lambda: _fleet(home, clock)),
+        ("outbox", lambda: _outbox(config, home, clock)),
         ("indicator", lambda: _indicator(config)),
         ("pins", lambda: _pins(config, clock)),
         ("camera", lambda: _camera(config, camera, clock)),
-        ("broker", lambda: _broker(config, broker_url)),
+        ("display", lambda: _display(config)),
+        ("speech", lambda: _speech(config)),
+        ("broker", lambda: _broker(config, broker_url, clock)),
         ("clock", lambda: _clock(clock)),
         ("swap", _swap),
+        ("core dumps", _core_dumps),
         ("controller", lambda: _controller(config)),
     )
     for part, check in checks:
@@ -88,23 +113,63 @@ def _runtime() -> Finding:
 
 def _models(config: Config) -> Finding:
     models = load_models(config)
+    impostor_tail(models.embedder.sha256)
     names = [*models.detectors, models.mesh.name, models.embedder.name]
     return Finding("models", Health.WELL, f"{', '.join(names)}: hashes and shapes as published")
 
 
+def _home(home: Home) -> Finding:
+    folder = home.folder
+    if not folder.exists():
+        return Finding("home", Health.NOT_USED, f"{folder} is made by the first enrolment or run")
+    if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return Finding(
+            "home",
+            Health.FAULT,
+            f"{folder} is no folder that this user may write; name another with --home, or run "
+            f"`chown` on it",
+        )
+    free = f"{shutil.disk_usage(folder).free // 2**20} MB free"
+    if shutil.disk_usage(folder).free < _LEAST_FREE_BYTES:
+        return Finding(
+            "home",
+            Health.FAULT,
+            f"the disk of {folder} is nearly full, {free}: alerts and galleries cannot be stored; "
+            f"free at least {_LEAST_FREE_BYTES // 2**20} MB, e.g. with `journalctl --vacuum-size`",
+        )
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        return Finding(
+            "home", Health.WARNING, f"others may look into {folder}; run `chmod 700 {folder}`"
+        )
+    return Finding("home", Health.WELL, f"{folder}, {free}")
+
+
+_LEAST_FREE_BYTES = 100 * 2**20
+"""A full outbox takes 20 MB, and a gallery is there twice while a new one comes."""
+
+
 def _key(home: Home) -> Finding:
+    if existing_store_key(home.keys) is None:
+        store_is_there = (home.folder / "store" / "gallery.sealed").exists()
+        if store_is_there:
+            store_key(home.keys)  # says that it is gone, and makes none
+        return Finding("key", Health.NOT_USED, "none yet: the first enrolment or run makes it")
     path = home.folder / "keys" / STORE_KEY_NAME
-    existed = path.exists()
-    store_key(home.keys)
-    if not path.exists():
+    if path not in keys_in_home(home.keys):
         return Finding("key", Health.WELL, "the gallery's key is kept outside the home folder")
-    made = "was found in" if existed else "has been made in"
     return Finding(
         "key",
         Health.WARNING,
-        f"a gallery key {made} {path.parent}: whoever steals this storage has both; "
+        f"a gallery key was found in {path.parent}: whoever steals this storage has both; "
         "on a device, keep it as a systemd credential (LoadCredentialEncrypted=store.key)",
     )
+
+
+def _needs_key(part: str, home: Home) -> Finding | None:
+    """What to say of a part that there is nothing of before there is a key."""
+    if existing_store_key(home.keys) is not None:
+        return None
+    return Finding(part, Health.NOT_USED, "nothing yet: nobody is enrolled, run `familiar enrol`")
 
 
 def _other_keys(home: Home) -> Finding:
@@ -122,9 +187,11 @@ def _other_keys(home: Home) -> Finding:
 
 
 def _gallery(config: Config, home: Home, clock: Clock) -> Finding:
+    if nothing := _needs_key("gallery", home):
+        return nothing
     sha256 = embedder_sha256(config)
     stored = home.store().load(intended_use(config, home, sha256), now=clock.now())
-    gallery = open_gallery(config, home, sha256, clock)
+    gallery = open_gallery(config, home, sha256, clock, remember_time=False)
     left_out = sum(stored.admission.left_out.values())
     locked = "locked in memory" if stored.locked else "not locked in memory"
     count = len(stored.admission.people)
@@ -158,6 +225,105 @@ def _threshold_measured(calibration: Calibration) -> float:
     """What the tail that ships today asks for."""
     tail = impostor_tail(calibration.model_sha256)
     return threshold_for(tail, calibration.target_fpir, calibration.max_templates).threshold
+
+
+def _fleet(home: Home, clock: Clock) -> Finding:
+    if nothing := _needs_key("fleet", home):
+        return nothing
+    membership = home.membership()
+    source, lease = membership.source(), membership.lease()
+    if source is None:
+        return Finding("fleet", Health.NOT_USED, "this device belongs to none")
+    url = source[0]
+    if lease is None or lease <= clock.now():
+        ended = f"ended {lease:%Y-%m-%d %H:%M} UTC" if lease else "has not begun"
+        return Finding(
+            "fleet",
+            Health.FAULT,
+            f"the lease {ended}: nobody is recognised until `familiar sync` reaches {url} again",
+        )
+    until = f"{lease:%Y-%m-%d %H:%M} UTC"
+    if problem := _unreachable(f"{url}/metadata/timestamp.json"):
+        return Finding(
+            "fleet",
+            Health.FAULT,
+            f"{url} {problem}: no revocation comes from there, and matching ends {until}; check "
+            "the network, or sync with the right --url",
+        )
+    return Finding("fleet", Health.WELL, f"{url} answers; matching is allowed until {until}")
+
+
+def _unreachable(url: str) -> str:
+    """Why nothing can be fetched from there; empty if something can."""
+    import urllib3  # noqa: PLC0415 - slow
+
+    try:
+        with urllib3.PoolManager(retries=False, timeout=_PATIENCE_S) as pool:
+            answer = pool.request("GET", url, preload_content=False)
+            answer.close()
+    except urllib3.exceptions.HTTPError as error:
+        return f"cannot be reached ({type(error).__name__})"
+    return "" if answer.status == 200 else f"answers with status {answer.status}"
+
+
+_PATIENCE_S = 5.0
+
+
+def _outbox(config: Config, home: Home, clock: Clock) -> Finding:
+    """Looks at a copy: opening the file itself would write to it, and a device may have it open."""
+    path = home.outbox_path
+    if not path.exists():
+        return Finding("outbox", Health.NOT_USED, "none yet: no alert was ever decided")
+    with TemporaryDirectory() as scratch:
+        copy = Path(scratch) / path.name
+        try:
+            if not _copied_whole(path, copy):
+                return Finding(
+                    "outbox", Health.NOT_USED, "not checked: alerts come and go just now"
+                )
+            counts = _counts(copy, config, home, clock)
+        except OSError as error:
+            reason = f"{path} cannot be read ({error.strerror}); check its owner and the disk"
+            return Finding("outbox", Health.FAULT, reason)
+        except EdgeAppError as error:
+            return Finding("outbox", Health.FAULT, str(error).replace(str(copy), str(path)))
+    told = (
+        f"{counts.pending} waiting, {counts.delivered} delivered, {counts.expired} expired, "
+        f"{counts.forced_out} forced out"
+    )
+    if counts.pending > _NEARLY_FULL * config.outbox.max_alerts:
+        return Finding(
+            "outbox",
+            Health.WARNING,
+            f"{told}: nearly full, and then the oldest are dropped; let it reach its broker",
+        )
+    return Finding("outbox", Health.WELL, told)
+
+
+_NEARLY_FULL = 0.9
+
+
+def _copied_whole(path: Path, copy: Path) -> bool:
+    """Whether nobody wrote meanwhile."""
+    files = [file for file in (path, path.with_name(f"{path.name}-wal")) if file.exists()]
+    before = [file_state(file) for file in files]
+    for file in files:
+        shutil.copyfile(file, copy.with_name(file.name))
+    return [file_state(file) for file in files] == before
+
+
+def _counts(path: Path, config: Config, home: Home, clock: Clock) -> OutboxCounts:
+    """After opening every alert in it. Raises KeyFileError, StorageError."""
+    outbox = Outbox(
+        path,
+        key=outbox_key(store_key(home.keys)),
+        max_alerts=config.outbox.max_alerts,
+        boot_id=boot_id(),
+        clock=clock,
+    )
+    with closing(outbox):
+        outbox.next(after=0, limit=config.outbox.max_alerts)
+        return outbox.counts()
 
 
 def _camera(config: Config, name: str, clock: Clock) -> Finding:
@@ -254,13 +420,91 @@ def _is_closed(pin: str) -> bool:
         contact.close()
 
 
-def _broker(config: Config, url: str) -> Finding:
+def _display(config: Config) -> Finding:
+    hud = config.hud
+    oled = hud.oled
+    buses = {
+        "i2c": Path(f"/dev/i2c-{oled.i2c_bus}"),
+        "spi": Path(f"/dev/spidev{oled.spi_bus}.{oled.spi_device}"),
+    }
+    match hud.display:
+        case "oled":
+            device, remedy = buses[oled.bus], f"enable {oled.bus.upper()} with `raspi-config`"
+        case "framebuffer":
+            device, remedy = Path(hud.framebuffer), "check hud.framebuffer and the display's driver"
+        case _:
+            return Finding("display", Health.NOT_USED, f'hud.display is "{hud.display}"')
+    if not device.exists():
+        fault = f"{device} is not there; {remedy}"
+    elif not os.access(device, os.R_OK | os.W_OK):
+        fault = f"{device} may not be used by this user; add it to the group of {device}"
+    else:
+        return Finding("display", Health.WELL, f"{device} is there")
+    return Finding("display", Health.FAULT, f"{fault}, or choose another hud.display")
+
+
+def _speech(config: Config) -> Finding:
+    if not config.hud.speech:
+        return Finding("speech", Health.NOT_USED, "hud.speech is off")
+    if shutil.which("espeak-ng") is None:
+        return Finding(
+            "speech", Health.FAULT, "espeak-ng is not installed; run `sudo apt install espeak-ng`"
+        )
+    if not _has_sound_card():
+        return Finding(
+            "speech",
+            Health.FAULT,
+            "there is no sound card, so nobody hears the names; plug one in, see `aplay -l`, or "
+            "switch hud.speech off",
+        )
+    return Finding("speech", Health.WELL, "espeak-ng and a sound card are there")
+
+
+_SOUND_CARDS = Path("/proc/asound/cards")
+
+
+def _has_sound_card() -> bool:
+    try:
+        return "[" in _SOUND_CARDS.read_text("utf-8")  # else "--- no soundcards ---"
+    except OSError:
+        return False
+
+
+def _broker(config: Config, url: str, clock: Clock) -> Finding:
     if not url:
         return Finding("broker", Health.NOT_USED, "none is configured: alerts wait in the outbox")
     address, tls = broker(config, url)
+    until = _certificate_until(tls.certificate) if tls and tls.certificate else None
+    if until is not None and until <= clock.now():
+        return Finding(
+            "broker",
+            Health.FAULT,
+            f"this device's certificate ended {until:%Y-%m-%d}, and {address} lets nobody in with "
+            "it; run `familiar broker add` for this device again, and carry the files here",
+        )
     probe = Topics(config.site, config.device).client_id + "-doctor"
     spoken = check_broker(address, tls=tls, client_id=probe, link=link_settings(config))
+    if until is not None and until <= clock.now() + _CERTIFICATE_NOTICE:
+        return Finding(
+            "broker",
+            Health.WARNING,
+            f"{spoken}; this device's certificate ends {until:%Y-%m-%d}: run `familiar broker add` "
+            "for this device again, and carry the files here",
+        )
     return Finding("broker", Health.WELL, spoken)
+
+
+_CERTIFICATE_NOTICE = timedelta(days=30)
+
+
+def _certificate_until(path: Path) -> datetime | None:
+    """When a certificate ends; None if it cannot be read, which connecting tells better."""
+    from cryptography import x509  # noqa: PLC0415 - slow
+
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
 
 
 def _clock(clock: Clock) -> Finding:
@@ -282,6 +526,17 @@ def _swap() -> Finding:
         "swap",
         Health.WARNING,
         f"{', '.join(swaps)}: templates could be written to it; run `swapoff -a`, or use zram",
+    )
+
+
+def _core_dumps() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_CORE)
+    if 0 <= soft <= 1:
+        return Finding("core dumps", Health.WELL, "off: templates in memory stay there")
+    return Finding(
+        "core dumps",
+        Health.WARNING,
+        "on: a crash could write templates to the disk; run `ulimit -c 0` first",
     )
 
 

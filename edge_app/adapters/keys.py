@@ -62,12 +62,9 @@ def store_key(sources: KeySources) -> bytes:
             a gallery but no key.
         StorageError: a new key cannot be written.
     """
-    found = _given_key(STORE_KEY_NAME, sources.store_key_file, sources)
+    found = existing_store_key(sources)
     if found is not None:
         return found
-    existing = _home_key(STORE_KEY_NAME, sources)
-    if existing is not None:
-        return existing
     store = sources.home / "store"
     if (store / "gallery.sealed").exists():
         raise KeyFileError(
@@ -76,6 +73,12 @@ def store_key(sources: KeySources) -> bytes:
         )
     with exclusive(_keys_folder(sources)):
         return _home_key(STORE_KEY_NAME, sources) or _make_key(STORE_KEY_NAME, sources)
+
+
+def existing_store_key(sources: KeySources) -> bytes | None:
+    """The key of the gallery store; None if there is none yet. Raises KeyFileError."""
+    found = _given_key(STORE_KEY_NAME, sources.store_key_file, sources)
+    return found if found is not None else _home_key(STORE_KEY_NAME, sources)
 
 
 def station_key(sources: KeySources) -> Ed25519PrivateKey:

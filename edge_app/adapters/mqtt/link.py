@@ -24,6 +24,10 @@ OFFLINE: Final = b'{"state":"offline"}'
 
 JSON: Final = "application/json"
 _URL_HELP: Final = "write it as mqtt://host:1883 or mqtts://user:password@host:8883"
+_CERTIFICATE_HELP: Final = (
+    ": it may have been removed, or the broker's revocation list may have ended;"
+    " ask the operator for `familiar broker status`"
+)
 _UNSUPPORTED_PROTOCOL: Final = 132
 _RECEIVE_MAXIMUM: Final = 65_535  # MQTT 5, section 3.2.2.3.3: what an absent property means
 _LARGEST_PACKET_BYTES: Final = 65_536  # nothing of ours is as large; paho would take 256 MB
@@ -395,6 +399,7 @@ class Link:
             raise _SilenceError(
                 f"{self._address} accepts the connection and gives no MQTT answer;"
                 " check the port, mqtt or mqtts, and the client certificate"
+                + (_CERTIFICATE_HELP if self._address.tls else "")
             )
         if not self._answer.is_failure:
             return
