@@ -163,7 +163,7 @@ def full_disks(faults: int, folder: Path, moments: random.Random) -> Result:
                 ):
                     time.sleep(moments.uniform(0, 0.5))
                 _show(number, faults)
-        assert device.refused > 0
+        assert device.ends.refused > 0
         return _judged(faults, device.ends, witness, clock)
 
 

@@ -111,18 +111,19 @@ def make_publisher(
 
 @dataclass
 class Ends:
-    """What is known of a device's alerts afterwards."""
+    """What is known of a device's alerts afterwards.
+
+    refused: alerts that could not be stored, and so were not decided: `put` said so.
+    """
 
     folder: Path
     decided: list[Decided] = field(default_factory=list)
+    refused: int = 0
     counts: OutboxCounts = field(default_factory=lambda: OutboxCounts(0, 0, 0, 0))
 
 
 class Device:
-    """An outbox with a publisher, and a thread that decides alerts.
-
-    refused: alerts that could not be stored, and so were not decided: `put` said so.
-    """
+    """An outbox with a publisher, and a thread that decides alerts."""
 
     def __init__(
         self,
@@ -134,7 +135,6 @@ class Device:
     ) -> None:
         folder.mkdir()
         self.ends = Ends(folder)
-        self.refused = 0
         self._clock = clock
         self._outbox = open_outbox(folder, clock, max_alerts)
         self._sink = OutboxSink(self._outbox, topic=TOPICS.match)
@@ -145,7 +145,7 @@ class Device:
         try:
             self._sink.put(alert)
         except StorageError:
-            self.refused += 1
+            self.ends.refused += 1
         else:
             self.ends.decided.append(Decided(alert.alert_id, alert.expiry_time))
 
@@ -256,6 +256,7 @@ class Result:
     """What became of the alerts of a campaign.
 
     decided:      alerts whose `put` returned.
+    refused:      alerts whose `put` said that they could not be stored.
     arrived:      of these, at the witness.
     duplicates:   arrivals beyond the first, of the same id.
     expired, forced_out: what the outbox counted.
@@ -269,6 +270,7 @@ class Result:
 
     faults: int
     decided: int
+    refused: int
     arrived: int
     duplicates: int
     expired: int
@@ -305,6 +307,7 @@ def judge(
     return Result(
         faults=faults,
         decided=len(ids),
+        refused=ends.refused,
         arrived=len(ids & arrived),
         duplicates=len(arrivals.ids) - len(arrived),
         expired=counts.expired,

@@ -56,7 +56,9 @@ def test_every_campaign_has_a_short_form() -> None:
 def test_no_alert_is_lost(campaigns: dict[str, subprocess.Popen[str]], name: str) -> None:
     told, errors = campaigns[name].communicate(timeout=300)
     assert campaigns[name].returncode == 0, told + errors
-    assert re.match(rf"{name}: {SHORT[name]} faults, [1-9]\d* decided, [1-9]\d* arrived, ", told)
+    assert re.match(
+        rf"{name}: {SHORT[name]} faults, [1-9]\d* decided, \d+ refused, [1-9]\d* arrived, ", told
+    )
     assert " 0 lost, 0 late, 0 out of order, 0 strange, " in told
 
 
