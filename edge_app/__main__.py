@@ -92,6 +92,18 @@ def _default_home() -> Path:
     return Path(named) if named else Path.home() / ".local" / "share" / "familiar"
 
 
+def _config_in(home: Path) -> Path | None:
+    """The configuration in a home folder, if there is one. Raises ConfigError."""
+    beside = home / "config.toml"
+    try:
+        return beside if beside.is_file() else None
+    except OSError as error:
+        raise ConfigError(
+            f"{home} cannot be looked into ({error.strerror}); run as the user that owns it, or "
+            "name another folder with --home"
+        ) from error
+
+
 @app.callback()
 def start(
     context: typer.Context,
@@ -124,8 +136,7 @@ def start(
     ] = False,
 ) -> None:
     folder = home or _default_home()
-    beside = folder / "config.toml"
-    loaded = load_config(config or (beside if beside.is_file() else None))
+    loaded = load_config(config or _config_in(folder))
     level = "info" if verbose else loaded.log.level
     set_up_logs(sys.stderr, form=loaded.log.format, level=level)
     context.obj = Session(loaded, Home(folder, key_file), SystemClock())

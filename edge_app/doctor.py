@@ -99,6 +99,9 @@ def examine(
             yield check()
         except EdgeAppError as error:
             yield Finding(part, Health.FAULT, str(error))
+        except OSError as error:
+            detail = f"cannot be checked ({error}); check who owns the file, and the disk"
+            yield Finding(part, Health.FAULT, detail)
 
 
 def _runtime() -> Finding:
@@ -282,9 +285,6 @@ def _outbox(config: Config, home: Home, clock: Clock) -> Finding:
                     "outbox", Health.NOT_USED, "not checked: alerts come and go just now"
                 )
             counts = _counts(copy, config, home, clock)
-        except OSError as error:
-            reason = f"{path} cannot be read ({error.strerror}); check its owner and the disk"
-            return Finding("outbox", Health.FAULT, reason)
         except EdgeAppError as error:
             return Finding("outbox", Health.FAULT, str(error).replace(str(copy), str(path)))
     told = (

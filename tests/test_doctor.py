@@ -6,6 +6,7 @@ folder, is broken in one way after the other.
 
 from __future__ import annotations
 
+import errno
 import http.server
 import io
 import json
@@ -555,8 +556,8 @@ def test_an_outbox_that_cannot_be_read(device: Device) -> None:
     device.home.outbox_path.mkdir()
     status, found = device.examined()
     assert (status, found["outbox"]["health"]) == (1, "fault")
-    assert "cannot be read" in found["outbox"]["detail"]
-    assert "check its owner" in found["outbox"]["detail"]
+    assert "cannot be checked" in found["outbox"]["detail"]
+    assert "check who owns the file" in found["outbox"]["detail"]
 
 
 def test_a_key_that_does_not_exist_is_told_before_anything_is_checked(device: Device) -> None:
@@ -565,6 +566,16 @@ def test_a_key_that_does_not_exist_is_told_before_anything_is_checked(device: De
         ConfigError, match=r'unknown key "camera.sorce"; did you mean "camera.source"'
     ):
         device.examined()
+
+
+def test_a_home_of_somebody_else_is_told_before_anything_is_checked(device: Device) -> None:
+    def refused(_: Path) -> bool:  # root, as which tests may run, is let in everywhere
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    device.patch.setattr(Path, "is_file", refused)
+    done = CliRunner().invoke(app, ["--home", str(device.path), "doctor"])
+    assert isinstance(done.exception, ConfigError)
+    assert "run as the user that owns it" in str(done.exception)
 
 
 def test_a_person_reads_one_line_for_each_part(device: Device) -> None:
