@@ -446,10 +446,19 @@ def _display(config: Config) -> Finding:
 def _speech(config: Config) -> Finding:
     if not config.hud.speech:
         return Finding("speech", Health.NOT_USED, "hud.speech is off")
-    if shutil.which("espeak-ng") is None:
-        return Finding(
-            "speech", Health.FAULT, "espeak-ng is not installed; run `sudo apt install espeak-ng`"
-        )
+    synthesiser = (config.hud.voice.synthesiser or ("espeak-ng",))[0]
+    remedies = {
+        "espeak-ng": "run `sudo apt install espeak-ng`",
+        "aplay": "run `sudo apt install alsa-utils`",
+    }
+    for program in (synthesiser, "aplay"):
+        if shutil.which(program) is None:
+            remedy = remedies.get(program, "install it, or correct hud.voice.synthesiser")
+            return Finding(
+                "speech",
+                Health.FAULT,
+                f"{program} is not installed, so nobody hears the names; {remedy}",
+            )
     if not _has_sound_card():
         return Finding(
             "speech",
@@ -457,7 +466,7 @@ def _speech(config: Config) -> Finding:
             "there is no sound card, so nobody hears the names; plug one in, see `aplay -l`, or "
             "switch hud.speech off",
         )
-    return Finding("speech", Health.WELL, "espeak-ng and a sound card are there")
+    return Finding("speech", Health.WELL, f"{synthesiser}, aplay and a sound card are there")
 
 
 _SOUND_CARDS = Path("/proc/asound/cards")

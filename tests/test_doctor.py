@@ -122,6 +122,10 @@ class Device:
         (self.folder / "fb0").touch()
         (self.folder / "cards").write_text(ONE_CARD)
         self.patch.setattr(doctor, "_SOUND_CARDS", self.folder / "cards")
+        for name in ("espeak-ng", "aplay"):
+            self.program(name).parent.mkdir(exist_ok=True)
+            self.program(name).touch(mode=0o755)
+        self.patch.setenv("PATH", str(self.folder / "bin"))
         files, address = self.world.files, self.world.broker.address
         self.stated = {
             "controller": dict.fromkeys(("name", "address", "contact", "jurisdiction"), "Harbour"),
@@ -140,6 +144,9 @@ class Device:
     @property
     def path(self) -> Path:
         return self.folder / "gate"
+
+    def program(self, name: str) -> Path:
+        return self.folder / "bin" / name
 
     @property
     def home(self) -> Home:
@@ -299,7 +306,15 @@ def framebuffer_missing(device: Device) -> None:
 
 
 def espeak_missing(device: Device) -> None:
-    device.patch.setenv("PATH", str(device.folder))
+    device.program("espeak-ng").unlink()
+
+
+def player_missing(device: Device) -> None:
+    device.program("aplay").unlink()
+
+
+def synthesiser_missing(device: Device) -> None:
+    device.stated["hud.voice"] = {"synthesiser": ["piper", "-f", "-"]}
 
 
 def no_sound_card(device: Device) -> None:
@@ -426,6 +441,13 @@ ROWS: Final = (
     Row(display_bus_missing, "display", "fault", ("/dev/i2c-61 is not there", "raspi-config")),
     Row(framebuffer_missing, "display", "fault", ("fb0 is not there", "hud.framebuffer")),
     Row(espeak_missing, "speech", "fault", ("not installed", "apt install espeak-ng")),
+    Row(player_missing, "speech", "fault", ("aplay is not installed", "apt install alsa-utils")),
+    Row(
+        synthesiser_missing,
+        "speech",
+        "fault",
+        ("piper is not installed", "correct hud.voice.synthesiser"),
+    ),
     Row(no_sound_card, "speech", "fault", ("no sound card", "plug one in")),
     Row(broker_unreachable, "broker", "fault", ("nothing listens there", "start the broker")),
     Row(broker_in_clear, "broker", "fault", ("gives no MQTT answer", "mqtt or mqtts")),
