@@ -88,6 +88,10 @@ class Home:
     def outbox_path(self) -> Path:
         return self.folder / "outbox.sqlite"
 
+    @property
+    def told_path(self) -> Path:
+        return self.folder / "told.sqlite"
+
     def membership(self) -> Membership:
         """What is known of this home's fleet. Raises KeyFileError."""
         return Membership(self.folder / "fleet", store_key(self.keys))

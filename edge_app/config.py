@@ -678,8 +678,8 @@ def _check_pins(config: Config) -> None:
     for key, pin in stated.items():
         if pin not in PINS:
             raise ConfigError(
-                f"pins.{key}: {pin!r} is no pin for it; write {PINS[0]} to {PINS[-1]}, the number of "
-                "the GPIO and not of the pin, see docs/wiring.md"
+                f"pins.{key}: {pin!r} is no pin for it; write {PINS[0]} to {PINS[-1]}, the number "
+                "of the GPIO and not of the pin, see docs/wiring.md"
             )
         if named.count(pin) > 1:
             raise ConfigError(f"pins: {pin} is named more than once; each part needs its own")

@@ -12,14 +12,16 @@ from types import FrameType
 
 from edge_app.adapters.board import read_pressure
 from edge_app.adapters.cameras.reopening import ReopeningCamera
+from edge_app.adapters.departures import Departures
 from edge_app.adapters.haptic import NullHaptic
-from edge_app.adapters.keys import outbox_key, store_key
+from edge_app.adapters.keys import outbox_key, store_key, told_key
 from edge_app.adapters.mailbox import CameraThread, Mailbox
 from edge_app.adapters.mqtt import Commands, MqttPublisher, Topics
 from edge_app.adapters.outbox import Outbox
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.sinks import OutboxSink, TeeSink
 from edge_app.adapters.stopwatch import TOTAL, LapStopwatch, StageHistogram, StageTime
+from edge_app.adapters.told import Told
 from edge_app.alerting import AlertMaker
 from edge_app.app import Home, boot_id, load_models, make_publisher, make_rules, serve_metrics
 from edge_app.config import Config
@@ -52,6 +54,14 @@ class Outputs:
     sinks: tuple[AlertSink, ...]
     broker_url: str
     haptic: Haptic = field(default_factory=NullHaptic)
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """Where alerts go, and who has to hear when one of these people leaves."""
+
+    sink: AlertSink
+    departures: Departures
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +182,18 @@ class Device:
                 self._reporter.introduce(publisher)
                 self._reporter.tell(publisher, outbox)
                 publisher.start()
+            told = Told(self._home.told_path, key=told_key(store_key(self._home.keys)))
+            stack.callback(told.close)
+            departures = Departures(told, outbox, topics=self._topics, clock=self._clock)
+            departures.follow(self._gallery.departed)
             sink = TeeSink((OutboxSink(outbox, topic=self._topics.match), *self._outputs.sinks))
+            report = _Report(sink, departures)
             stack.callback(self._presenter.close)
             started_s = self._clock.monotonic_s()
             try:
                 self._camera.start()
                 self._manager.ready()
-                self._loop(sink, publisher, outbox)
+                self._loop(report, publisher, outbox)
             finally:
                 self._manager.stopping()
                 self._camera.stop(timeout_s=5.0)
@@ -196,13 +211,14 @@ class Device:
             monotonic_s=self._clock.monotonic_s,
         )
 
-    def _loop(self, sink: AlertSink, publisher: MqttPublisher | None, outbox: Outbox) -> None:
+    def _loop(self, report: _Report, publisher: MqttPublisher | None, outbox: Outbox) -> None:
         checked_s = self._clock.monotonic_s()
         while not self._stop.is_set() and not self._mailbox.ended:
             frame = self._mailbox.get(timeout_s=0.2)
             if self._clock.monotonic_s() - checked_s >= _STORE_CHECK_S:
                 checked_s = self._clock.monotonic_s()
                 self._gallery.follow()
+                report.departures.follow(self._gallery.departed)
                 outbox.drop_expired()
                 if publisher is not None:
                     self._reporter.tell(publisher, outbox)
@@ -219,7 +235,7 @@ class Device:
                 if self._camera_is_closed():  # else it hangs, and has to be ended from outside
                     self._manager.alive("the camera is covered by its switch")
             elif frame is not None:
-                self._govern(frame, sink)
+                self._govern(frame, report)
                 self._manager.alive("running")
             elif self._camera_lost():
                 self._presenter.show_camera_lost()
@@ -247,22 +263,22 @@ class Device:
             return Condition.CAMERA_LOST
         return self._gallery.condition(self._clock.now())
 
-    def _govern(self, frame: Frame, sink: AlertSink) -> None:
+    def _govern(self, frame: Frame, report: _Report) -> None:
         """One frame, with as much effort as the device has time for."""
         if self._governor is None:
-            self._step(frame, sink)
+            self._step(frame, report)
             return
         if self._governor.skips(frame.sequence):
             return
         begun_s = self._clock.monotonic_s()
-        self._step(frame, sink)
+        self._step(frame, report)
         self._governor.worked(self._clock.monotonic_s() - begun_s, 1 / self._config.camera.fps)
         effort = self._governor.effort
         if effort is not self._state.effort:
             _log.warning("effort: %s", effort.words)
             self._state.effort = effort
 
-    def _step(self, frame: Frame, sink: AlertSink) -> None:
+    def _step(self, frame: Frame, report: _Report) -> None:
         begun_s = self._clock.monotonic_s()
         if self._presenter.asks_further():
             self._state.ask(frame.time_s, self._rules)
@@ -276,7 +292,10 @@ class Device:
         for sighting in result.sightings:
             alert = self._alerts.alert(sighting, gallery)
             if alert is not None:
-                sink.put(alert)
+                report.departures.expect(
+                    alert.subject_ref, gallery.tombstones_of(sighting.candidate.person_id)
+                )
+                report.sink.put(alert)
                 self._alert_times_s.append(round(frame.time_s, 3))
         self._presenter.greet({sighting.candidate.person_id for sighting in result.sightings})
         self._stopwatch.lap("present")

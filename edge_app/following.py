@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Final
@@ -23,6 +24,7 @@ class FollowedGallery:
 
     current: everybody of this device, whether or not they may be matched now; see `usable`.
     lease:   until when the fleet's word holds; None without a fleet.
+    departed: the tombstones of whoever left.
     fleet:   what the store holds of the fleet's; None without one.
     """
 
@@ -38,6 +40,7 @@ class FollowedGallery:
         self._membership = home.membership()
         self._store_seen = self._store_state()
         self.current, self._barred = self._open()
+        self.departed: AbstractSet[str] = self._barred
         self._nobody = Gallery.empty(
             purpose=config.purpose,
             model_sha256=model_sha256,
@@ -98,7 +101,8 @@ class FollowedGallery:
 
     def _mask_departed(self) -> None:
         """Hides whoever left since the gallery was read from the store."""
-        newly = self._store.tombstones() - self._barred
+        self.departed = self._store.tombstones()
+        newly = self.departed - self._barred
         if newly:
             self.current = self.current.without_departed(newly)
 

@@ -389,6 +389,18 @@ class Alert:
     demo: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Somebody of whom there were alerts has left, so that what was stored of them can go (P3)."""
+
+    departure_id: str
+    site: str
+    device: str
+    subject_ref: str
+    time: datetime
+    expiry_time: datetime
+
+
 class Direction(StrEnum):
     LEFT = "left"
     AHEAD = "ahead"

@@ -1,15 +1,15 @@
-"""An alert as a CloudEvent on the wire, and back.
+"""Alerts and departures as CloudEvents on the wire, and back.
 
 CloudEvents 1.0, JSON format, structured mode. The fields are those of
-`deploy/schemas/match-v1.schema.json` and no others: every text field has a pattern that a
-name, a picture or an embedding cannot satisfy (P9), in both directions.
+`deploy/schemas/{match,departure}-v1.schema.json` and no others: every text field has a pattern
+that a name, a picture or an embedding cannot satisfy (P9), in both directions.
 """
 
 from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from cloudevents.core.exceptions import BaseCloudEventException
 from cloudevents.core.formats.json import JSONFormat
@@ -17,11 +17,13 @@ from cloudevents.core.v1.event import CloudEvent
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from edge_app.errors import DeliveryError
-from edge_app.records import NODE_NAME_PATTERN, Alert, ClockState, Purpose
+from edge_app.records import NODE_NAME_PATTERN, Alert, ClockState, Departure, Purpose
 
 CONTENT_TYPE: Final = JSONFormat.CONTENT_TYPE
 EVENT_TYPE: Final = "org.familiar.match.v1"
+DEPARTURE_TYPE: Final = "org.familiar.departure.v1"
 DATA_SCHEMA: Final = "urn:familiar:schema:match-data:v1"
+DEPARTURE_SCHEMA: Final = "urn:familiar:schema:departure-data:v1"
 """What a site or a device may be called: it becomes part of a topic and of a URN."""
 
 SUBJECT_REF_PATTERN: Final = "[0-9a-f-]{16,64}"
@@ -93,7 +95,7 @@ def from_cloudevent(payload: bytes) -> Alert:
         DeliveryError: not such an event: too long, not JSON, a field missing, unknown, or
             of the wrong form.
     """
-    envelope, data = _read(payload)
+    envelope, data = _read(payload, _Envelope, _MatchData)
     _, _, site, device = envelope.source.split(":")
     return Alert(
         alert_id=envelope.id,
@@ -118,17 +120,46 @@ def from_cloudevent(payload: bytes) -> Alert:
     )
 
 
-def _read(payload: bytes) -> tuple[_Envelope, _MatchData]:
+def departure_to_cloudevent(departure: Departure) -> bytes:
+    """Return the event as UTF-8 JSON on one line. Its fields are made by the program itself."""
+    envelope = _DepartureEnvelope(
+        specversion="1.0",
+        id=departure.departure_id,
+        source=f"urn:familiar:{departure.site}:{departure.device}",
+        type=DEPARTURE_TYPE,
+        time=departure.time,
+        subject=departure.subject_ref,
+        datacontenttype="application/json",
+        dataschema=DEPARTURE_SCHEMA,
+        expirytime=departure.expiry_time,
+        dataclassification="confidential",
+    )
+    data = _DepartureData(subject_ref=departure.subject_ref)
+    return JSONFormat().write(CloudEvent(envelope.model_dump(), data.model_dump()))
+
+
+def departure_from_cloudevent(payload: bytes) -> Departure:
+    """Return the departure that `departure_to_cloudevent` wrote. Raises as `from_cloudevent`."""
+    envelope, data = _read(payload, _DepartureEnvelope, _DepartureData)
+    _, _, site, device = envelope.source.split(":")
+    return Departure(
+        envelope.id, site, device, data.subject_ref, envelope.time, envelope.expirytime
+    )
+
+
+def _read(
+    payload: bytes, envelope_type: type[_EnvelopeT], data_type: type[_DataT]
+) -> tuple[_EnvelopeT, _DataT]:
     if len(payload) > _MAX_EVENT_BYTES:
         raise DeliveryError(
             f"event of {len(payload)} bytes is longer than {_MAX_EVENT_BYTES}; check its sender"
         )
     try:
         event = JSONFormat().read(_complete_event, payload)
-        envelope = _Envelope.model_validate(event.get_attributes())
-        data = _MatchData.model_validate(event.get_data())
+        envelope = envelope_type.model_validate(event.get_attributes())
+        data = data_type.model_validate(event.get_data())
     except ValidationError as error:
-        raise DeliveryError(f"not a match event: {_first_problem(error)}") from error
+        raise DeliveryError(f"not such an event: {_first_problem(error)}") from error
     except (
         BaseCloudEventException,
         ValueError,  # not UTF-8, not JSON, not a time
@@ -141,7 +172,7 @@ def _read(payload: bytes) -> tuple[_Envelope, _MatchData]:
             f"not a CloudEvent ({type(error).__name__}); check its sender"
         ) from error
     if envelope.subject != data.subject_ref:
-        raise DeliveryError("not a match event: subject and data.subject_ref differ")
+        raise DeliveryError("not such an event: subject and data.subject_ref differ")
     return envelope, data
 
 
@@ -203,20 +234,36 @@ class _MatchData(_Strict):
     demo: bool
 
 
-class _Envelope(_Strict):
+class _DepartureData(_Strict):
+    subject_ref: _Pseudonym
+
+
+class _CommonEnvelope(_Strict):
     specversion: Literal["1.0"]
     id: _Uuid7
     source: Annotated[
         str, Field(pattern=rf"^urn:familiar:{NODE_NAME_PATTERN}:{NODE_NAME_PATTERN}$")
     ]
-    type: Literal["org.familiar.match.v1"]
     time: _Timestamp
     subject: _Pseudonym
     datacontenttype: Literal["application/json"]
-    dataschema: Literal["urn:familiar:schema:match-data:v1"]
-    sequence: Annotated[str, Field(pattern=rf"^[0-9]{{{_SEQUENCE_DIGITS}}}$")]
     expirytime: _Timestamp
     dataclassification: Literal["confidential"]
+
+
+class _Envelope(_CommonEnvelope):
+    type: Literal["org.familiar.match.v1"]
+    dataschema: Literal["urn:familiar:schema:match-data:v1"]
+    sequence: Annotated[str, Field(pattern=rf"^[0-9]{{{_SEQUENCE_DIGITS}}}$")]
+
+
+class _DepartureEnvelope(_CommonEnvelope):
+    type: Literal["org.familiar.departure.v1"]
+    dataschema: Literal["urn:familiar:schema:departure-data:v1"]
+
+
+_EnvelopeT = TypeVar("_EnvelopeT", bound=_CommonEnvelope)
+_DataT = TypeVar("_DataT", _MatchData, _DepartureData)
 
 
 def _keys() -> tuple[str, ...]:

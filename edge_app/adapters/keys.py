@@ -225,6 +225,11 @@ def outbox_key(key: bytes) -> bytes:
     return derive(key, salt=b"", purpose=b"familiar outbox 1", length=KEY_BYTES)
 
 
+def told_key(key: bytes) -> bytes:
+    """The key of whom alerts were of lately, derived from a store key."""
+    return derive(key, salt=b"", purpose=b"familiar told 1", length=KEY_BYTES)
+
+
 def subject_ref(key: bytes, site: str, person_id: str) -> str:
     """A person's pseudonym in the events of one site: 32 hex digits.
 

@@ -1,4 +1,4 @@
-"""Takes alerts from the broker into the store.
+"""Takes alerts and departures from the broker into the store.
 
 A message counts as delivered when its row is committed and at no other time: a process that is
 killed in between gets it again, and the store knows it by then. Several instances share the
@@ -15,15 +15,21 @@ from dataclasses import dataclass
 from secrets import SystemRandom
 from typing import Final
 
-from edge_app.adapters.mqtt import MATCHES_OF_ALL_DEVICES, Connector, Incoming, Link
+from edge_app.adapters.mqtt import (
+    DEPARTURES_OF_ALL_DEVICES,
+    MATCHES_OF_ALL_DEVICES,
+    Connector,
+    Incoming,
+    Link,
+)
 from edge_app.adapters.service_manager import ServiceManager
-from edge_app.backend.intake import read_match
+from edge_app.backend.intake import read_message
 from edge_app.backend.metrics import Metrics
 from edge_app.backend.retention import Retention
-from edge_app.backend.store import EncounterStore
+from edge_app.backend.store import STAYS_OUT, EncounterStore
 from edge_app.errors import DeliveryError, StorageError
 from edge_app.ports import Clock
-from edge_app.records import Alert, ClockState
+from edge_app.records import Alert, ClockState, Departure
 
 _log = logging.getLogger(__name__)
 
@@ -93,8 +99,9 @@ class Collector:
                     f"{self._connector.address} speaks MQTT 3.1.1 only, and a backend needs the "
                     "shared subscriptions of MQTT 5; use another broker"
                 )
-            shared = f"$share/{self._settings.group}/{MATCHES_OF_ALL_DEVICES}"
-            link.subscribe(shared, self._settings.connect_timeout_s)
+            for topics in (MATCHES_OF_ALL_DEVICES, DEPARTURES_OF_ALL_DEVICES):
+                shared = f"$share/{self._settings.group}/{topics}"
+                link.subscribe(shared, self._settings.connect_timeout_s)
             self._metrics.connected.set(1)
             if not self._was_ready:
                 self._was_ready = True
@@ -120,31 +127,40 @@ class Collector:
         link.received.clear()
         if not batch:
             return
-        self._store_alerts(self._alerts(batch))
+        self._metrics.received.inc(len(batch))
+        events = self._events(batch)
+        self._forget([event for event in events if isinstance(event, Departure)])
+        self._keep([event for event in events if isinstance(event, Alert)])
         self._failures = 0
         for message in batch:
             link.take(message)
 
-    def _alerts(self, batch: Sequence[Incoming]) -> list[Alert]:
-        """The alerts of a batch that may be kept; the rest is counted."""
-        self._metrics.received.inc(len(batch))
-        alerts = []
+    def _events(self, batch: Sequence[Incoming]) -> list[Alert | Departure]:
+        """What of a batch is one; the rest is counted, and nothing of it is told."""
+        events = []
         for message in batch:
             try:
-                alert = read_match(message.topic, message.payload)
+                events.append(read_message(message.topic, message.payload))
             except DeliveryError as error:
                 self._metrics.invalid.inc()
                 _log.info("backend: a message is dropped: %s", error)
-                continue
-            # A device whose clock is wrong cannot say when its alert ends. The broker ages it.
-            trusted = alert.clock_state is ClockState.SYNCHRONISED
-            if trusted and alert.expiry_time <= self._clock.now():
-                self._metrics.expired.inc()
-            else:
-                alerts.append(alert)
-        return alerts
+        return events
 
-    def _store_alerts(self, alerts: Sequence[Alert]) -> None:
+    def _forget(self, departures: Sequence[Departure]) -> None:
+        if departures:
+            left = [departure.subject_ref for departure in departures]
+            deleted = self._store.forget(left, until=self._clock.now() + STAYS_OUT)
+            self._metrics.departures.inc(len(left))
+            self._metrics.forgotten.inc(deleted)
+
+    def _is_in_time(self, alert: Alert) -> bool:
+        # A device whose clock is wrong cannot say when its alert ends. The broker ages it.
+        trusted = alert.clock_state is ClockState.SYNCHRONISED
+        return not trusted or alert.expiry_time > self._clock.now()
+
+    def _keep(self, come: Sequence[Alert]) -> None:
+        alerts = [alert for alert in come if self._is_in_time(alert)]
+        self._metrics.expired.inc(len(come) - len(alerts))
         if not alerts:
             return
         kept = self._store.keep(alerts, now=self._clock.now())

@@ -28,6 +28,7 @@ class Metrics:
         self.duplicates = self._counter("duplicates", "Alerts that were stored already")
         self.barred = self._counter("barred", "Alerts of somebody who left, which were dropped")
         self.stored = self._counter("stored", "Alerts that were stored")
+        self.departures = self._counter("departures", "Departures that came")
         self.forgotten = self._counter("forgotten", "Encounters deleted because somebody left")
         self.failures = self._counter("failures", "Times that broker or database was lost")
         self.purged = Counter(

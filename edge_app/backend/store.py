@@ -23,6 +23,9 @@ from edge_app.errors import ConfigError, StorageError
 from edge_app.records import Alert, Purpose
 
 DATABASE_NAME: Final = "encounters.sqlite"
+STAYS_OUT: Final = timedelta(days=1)
+"""How long an alert can be on its way: nothing of somebody who left comes later."""
+
 _FORMAT: Final = 1
 _BUSY_S: Final = 30
 _CLOCK_TOLERANCE_MS: Final = 300_000

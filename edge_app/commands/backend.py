@@ -21,9 +21,8 @@ from edge_app.app import broker, link_settings
 from edge_app.backend.collector import Collector, CollectorSettings
 from edge_app.backend.metrics import Metrics, served
 from edge_app.backend.retention import Retention
-from edge_app.backend.store import EncounterStore
+from edge_app.backend.store import STAYS_OUT, EncounterStore
 from edge_app.commands.console import AsJson, Session, count, out, print_json
-from edge_app.config import BOUNDS
 from edge_app.errors import ConfigError
 from edge_app.records import Purpose
 
@@ -105,8 +104,7 @@ def forget(
     for subject_ref in subject_refs:
         if not re.fullmatch(SUBJECT_REF_PATTERN, subject_ref):
             raise ConfigError(f"{subject_ref!r} is no pseudonym; copy data.subject_ref of an alert")
-    # By then, the last alert that is still on its way has expired.
-    until = session.clock.now() + timedelta(seconds=BOUNDS["mqtt.alert_expiry_s"][1])
+    until = session.clock.now() + STAYS_OUT
     with closing(_store(session)) as store:
         deleted = store.forget(subject_refs, until=until)
     if as_json:

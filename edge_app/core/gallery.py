@@ -120,6 +120,15 @@ class Gallery:
                 return section.people.member(row)
         return None
 
+    def tombstones_of(self, person_id: str) -> frozenset[str]:
+        """The digests of which any one among the tombstones bars this person; none if unknown."""
+        return frozenset(
+            digest
+            for section in (self.live, self.demo)
+            for row in section.people.rows_of(person_id)
+            for digest in section.people.tombstones_of(row)
+        )
+
     def is_usable(self, person_id: str, origin: FrameOrigin, now: datetime) -> bool:
         """Whether this person may be matched with a frame of this origin at this moment."""
         people = self.section(origin).people

@@ -63,6 +63,7 @@ _DEVICE_ACL: Final = """\
 # Made by `familiar broker`, which writes it anew: edits are lost.
 # %u is the common name of the client's certificate: site/device for a device.
 pattern write familiar/v1/%u/event/match
+pattern write familiar/v1/%u/event/departure
 pattern write familiar/v1/%u/state/+
 pattern write familiar/v1/%u/reply/+
 pattern read familiar/v1/%u/cmd/+

@@ -15,7 +15,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_app.adapters.clock import SystemClock
-from edge_app.adapters.events import to_cloudevent
+from edge_app.adapters.events import departure_to_cloudevent, new_alert_id, to_cloudevent
 from edge_app.adapters.mqtt import Connector, Taking
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.backend.collector import Collector, CollectorSettings
@@ -23,7 +23,7 @@ from edge_app.backend.metrics import Metrics
 from edge_app.backend.retention import Retention
 from edge_app.backend.store import EncounterStore, Kept
 from edge_app.errors import StorageError
-from edge_app.records import Alert, ClockState, Purpose
+from edge_app.records import Alert, ClockState, Departure, Purpose
 from tests.adapters.test_mqtt import LINK, DemoBroker, until
 from tests.backends import alerts, publish, stored_ids
 from tests.brokers import Mosquitto
@@ -141,6 +141,27 @@ def test_an_alert_after_its_time_is_not_stored(running: Running, broker: Mosquit
     assert running.counted("expired_total") == 1
     assert stored_ids(running.home) == [unsure.alert_id, last.alert_id]
     assert running.counted("lag_seconds_count") == 1
+
+
+def test_whoever_left_is_deleted_and_stays_out(
+    running: Running, broker: Mosquitto, send: Callable[[str, bytes, int], None]
+) -> None:
+    running.start()
+    publish(broker, alerts(10))
+    until(lambda: running.counted("stored_total") == 10, "all are stored")
+    now = datetime.now(UTC)
+    one = Departure(
+        new_alert_id(1, bytes(10)), "home", "glasses-1", "1" * 32, now, now + timedelta(days=8)
+    )
+    for topic, device in (("glasses-9", "glasses-1"), ("glasses-1", "glasses-1")):
+        payload = departure_to_cloudevent(replace(one, device=device))
+        send(f"familiar/v1/home/{topic}/event/departure", payload, 1)
+    until(lambda: running.counted("departures_total") == 1, "it is heard")
+    assert running.counted("forgotten_total") == 2
+    assert running.counted("invalid_total") == 1
+    publish(broker, alerts(10, begin=10))
+    until(lambda: running.counted("barred_total") == 2, "no more of them is stored")
+    until(lambda: len(stored_ids(running.home)) == 16, "and all of the others")
 
 
 def test_duplicates_are_counted(running: Running, broker: Mosquitto) -> None:

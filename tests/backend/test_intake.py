@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_app.adapters.events import from_cloudevent
-from edge_app.backend.intake import read_match
+from edge_app.backend.intake import read_message
 from edge_app.errors import DeliveryError
+from edge_app.records import Departure
 from tests.support import ROOT
 
 EXAMPLE = (ROOT / "deploy" / "schemas" / "examples" / "match-v1-assist.json").read_bytes()
@@ -23,7 +24,20 @@ def changed(**fields: Any) -> bytes:
 
 
 def test_a_match_is_read() -> None:
-    assert read_match(TOPIC, EXAMPLE) == from_cloudevent(EXAMPLE)
+    assert read_message(TOPIC, EXAMPLE) == from_cloudevent(EXAMPLE)
+
+
+def test_a_departure_is_read_on_its_own_topic_only() -> None:
+    example = ROOT / "deploy" / "schemas" / "examples" / "departure-v1.json"
+    departure = read_message(TOPIC.replace("match", "departure"), example.read_bytes())
+    assert isinstance(departure, Departure)
+    assert departure.subject_ref == "7d9f0c8e5a3b4c21"
+    for topic, payload in (
+        (TOPIC, example.read_bytes()),
+        (TOPIC.replace("match", "departure"), EXAMPLE),
+    ):
+        with pytest.raises(DeliveryError):
+            read_message(topic, payload)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +52,8 @@ def test_a_match_is_read() -> None:
     ],
 )
 def test_another_devices_topic_is_refused(topic: str) -> None:
-    with pytest.raises(DeliveryError, match="not of the device"):
-        read_match(topic, EXAMPLE)
+    with pytest.raises(DeliveryError, match="an event"):
+        read_message(topic, EXAMPLE)
 
 
 @pytest.mark.parametrize(
@@ -60,11 +74,11 @@ def test_another_devices_topic_is_refused(topic: str) -> None:
 )
 def test_hostile_messages_are_refused_without_a_word_of_them(payload: bytes) -> None:
     with pytest.raises(DeliveryError) as refused:
-        read_match(TOPIC, payload)
+        read_message(TOPIC, payload)
     assert "Zebedee" not in str(refused.value)
 
 
 @given(st.binary(max_size=2_000))
 def test_bytes_are_an_alert_or_refused(payload: bytes) -> None:
     with pytest.raises(DeliveryError):
-        read_match(TOPIC, payload)
+        read_message(TOPIC, payload)

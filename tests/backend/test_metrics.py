@@ -25,7 +25,8 @@ def test_all_counts_are_there_from_the_start_and_begin_at_0() -> None:
     with served(Metrics(), "127.0.0.1", port):
         text = scraped(port)
     for name in (
-        "received", "invalid", "expired", "duplicates", "barred", "stored", "forgotten", "failures"
+        "received", "invalid", "expired", "duplicates", "barred", "stored",
+        "departures", "forgotten", "failures",
     ):  # fmt: skip
         assert f"\nfamiliar_backend_{name}_total 0.0\n" in text
     assert 'familiar_backend_purged_total{purpose="self_exclusion"} 0.0' in text

@@ -85,6 +85,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_every_topic_is_described_and_every_description_is_of_a_topic() -> None:
     topics = {
         TOPICS.match,
+        TOPICS.departure,
         TOPICS.availability,
         TOPICS.gallery,
         TOPICS.health,
@@ -105,6 +106,7 @@ def test_alerts_and_answers_are_not_retained_and_states_are() -> None:
     retained = {channel.name: channel.retain for channel in channels()}
     assert retained == {
         "match": False,
+        "departure": False,
         "availability": True,
         "gallery": True,
         "health": True,
@@ -179,16 +181,17 @@ def test_every_message_of_a_real_device_is_as_described(
     tmp_path: Path, media: Path, cast: Cast
 ) -> None:
     home = Home(tmp_path / "home", None)
-    enrol_portraits(make_config({}), home, media)
+    person = enrol_portraits(make_config({}), home, media)
     with Mosquitto(tmp_path / "mosquitto") as broker:
         url = f"mqtt://user:{PASSWORD}@127.0.0.1:{broker.port}"
         with subscribed(broker) as subscriber:
             camera = scene_camera(2.0, cast.stand("enrolled-3.jpg", 960, 500, 120, 2.0))
             drive(home, camera, url).join(120)
+            home.store().remove(person.person_id)
             command_while_it_runs(home, broker, url, subscriber)
             seen = [require_described(message) for message in list(subscriber.messages)]
         assert set(seen) == {channel.name for channel in channels()}
-        assert seen.count("match") == 1
+        assert (seen.count("match"), seen.count("departure")) == (1, 1)
         assert seen.count("reply") == 4
         with subscribed(broker) as late:
             until(lambda: len(late.messages) >= 4, "what is retained arrives")

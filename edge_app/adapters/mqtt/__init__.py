@@ -22,9 +22,14 @@ from edge_app.adapters.mqtt.publisher import (
     OnCommand,
     PublisherSettings,
 )
-from edge_app.adapters.mqtt.topics import MATCHES_OF_ALL_DEVICES, Topics
+from edge_app.adapters.mqtt.topics import (
+    DEPARTURES_OF_ALL_DEVICES,
+    MATCHES_OF_ALL_DEVICES,
+    Topics,
+)
 
 __all__ = [
+    "DEPARTURES_OF_ALL_DEVICES",
     "MATCHES_OF_ALL_DEVICES",
     "OFFLINE",
     "ONLINE",

@@ -269,6 +269,7 @@ class Link:
 
     def subscribe(self, topic_filter: str, timeout_s: float) -> None:
         """Subscribe with QoS 1. Raises ConfigError for a bad filter, DeliveryError if refused."""
+        self.subscribed.clear()
         self.ask_for(topic_filter)
         deadline_s = time.monotonic() + timeout_s
         while not self.subscribed and (left_s := deadline_s - time.monotonic()) > 0:

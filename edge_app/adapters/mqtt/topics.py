@@ -11,6 +11,7 @@ from edge_app.records import NODE_NAME_PATTERN
 
 REPLY_NAME_PATTERN: Final = "[a-z0-9-]{1,64}"
 MATCHES_OF_ALL_DEVICES: Final = "familiar/v1/+/+/event/match"
+DEPARTURES_OF_ALL_DEVICES: Final = "familiar/v1/+/+/event/departure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ class Topics:
     def match(self) -> str:
         """Alerts, never retained."""
         return f"{self.root}/event/match"
+
+    @property
+    def departure(self) -> str:
+        """That somebody of whom there were alerts has left, never retained."""
+        return f"{self.root}/event/departure"
 
     @property
     def availability(self) -> str:
