@@ -12,13 +12,14 @@ from starlette.types import ASGIApp
 from edge_app.adapters.cameras import SourceSpec
 from edge_app.adapters.cameras.browser import BrowserCamera
 from edge_app.adapters.cameras.watched import WatchedCamera
+from edge_app.adapters.keys import station_key
 from edge_app.adapters.mailbox import LatestFrames
-from edge_app.app import Home, make_camera
+from edge_app.app import Home, embedder_sha256, first_calibration, make_camera
 from edge_app.config import Config
+from edge_app.core.text import clean_text
 from edge_app.enrol import (
     Applicant,
     EnrolmentResult,
-    check_applicant,
     consent_notice,
     enrol_before,
 )
@@ -32,7 +33,7 @@ from edge_app.enrolment.web.service import Doors, Record, Setting, make_service
 from edge_app.people import person_with_code, record_json
 from edge_app.ports import Clock
 from edge_app.publisher.service import note_revocation
-from edge_app.records import Controller, LawfulBasis
+from edge_app.records import Controller
 from edge_app.sync import Told, leave
 
 _REPLAY_STILL_S = 0.5
@@ -64,17 +65,19 @@ class Stand:
 
 
 def open_reception(config: Config, home: Home, stand: Stand, clock: Clock) -> ASGIApp:
-    """The station's page as a service.
+    """The station's page as a service. What would refuse everybody is an error at once.
 
     Raises:
         EnrolmentError: this configuration enrols nobody.
         ConfigError: what the page or a camera's pins need is not installed.
         CameraError, PinError: a camera or its pins are not there to be used.
+        KeyFileError, ModelError, CalibrationError: as `enrol_before`.
     """
     keeping = None if stand.fleet is None else stand.fleet.keeping
     fleet = "" if keeping is None else keeping.fleet
-    anybody = Applicant("-", "", config.purpose, LawfulBasis.EXPLICIT_CONSENT)
-    check_applicant(config, anybody)
+    station_key(home.keys)
+    home.store()
+    first_calibration(config, embedder_sha256(config))
     station = config.station
 
     def make_station_camera() -> StationCamera:
@@ -82,6 +85,7 @@ def open_reception(config: Config, home: Home, stand: Stand, clock: Clock) -> AS
             return BrowserCamera(
                 demo=stand.demo,
                 timeout_s=station.gap_s,
+                min_side_px=config.camera.min_side_px,
                 max_pixels=config.camera.width_px * config.camera.height_px,
                 clock=clock,
             )
@@ -129,7 +133,7 @@ def open_reception(config: Config, home: Home, stand: Stand, clock: Clock) -> AS
             return None
         person, fault = found
         facts = record_facts(person, language)
-        return Record(facts, fault, record_json(person, fault))
+        return Record(facts, clean_text(person.relation), fault, record_json(person, fault))
 
     def go(code: str) -> tuple[str, ...]:
         if stand.fleet is not None:

@@ -88,5 +88,5 @@ def until(page: Page, expression: str) -> None:
     page's policy forbids."""
     deadline_s = time.monotonic() + 30
     while not page.evaluate(expression):
-        assert time.monotonic() < deadline_s, expression
+        assert time.monotonic() < deadline_s, (expression, page.url, page.inner_text("main"))
         page.wait_for_timeout(30)

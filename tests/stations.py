@@ -9,14 +9,43 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
 import urllib3
 
+from edge_app.enrolment.web.serve import TlsIdentity
+from edge_app.publisher.certificates import (
+    Role,
+    client_certificate,
+    key_pem,
+    new_authority,
+    new_key,
+    pem,
+    server_certificate,
+)
 from tests.support import ROOT
 
 NAME = "Zebedee Quux"
+
+
+def certified(folder: Path, *, days: int = 1, client: bool = False) -> TlsIdentity:
+    """A page's certificate and key in `folder`, with ca.pem beside them."""
+    begin = datetime.now(UTC) - timedelta(days=2)
+    authority = new_authority("test", now=begin, lifetime=timedelta(days=9))
+    key = new_key()
+    lifetime, public = timedelta(days=2 + days), key.public_key()
+    hosts = ["localhost", "127.0.0.1", "*.example.org", "::1"]
+    leaf = (
+        client_certificate(authority, public, "d", Role.DESK, now=begin, lifetime=lifetime)
+        if client
+        else server_certificate(authority, public, hosts, now=begin, lifetime=lifetime)
+    )
+    (folder / "ca.pem").write_bytes(pem(authority.certificate))
+    (folder / "page.pem").write_bytes(pem(leaf))
+    (folder / "page.key").write_bytes(key_pem(key))
+    return TlsIdentity(folder / "page.pem", folder / "page.key")
 
 
 @dataclass

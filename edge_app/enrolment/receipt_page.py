@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from html import escape
 
 import segno
@@ -67,12 +65,6 @@ def receipt_page(receipt: Receipt) -> str:
 </body>
 </html>
 """
-
-
-def page_style_sha256() -> str:
-    """What a Content-Security-Policy has to name, so that the page's style holds and no other."""
-    digest = hashlib.sha256(_STYLE.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def receipt_qr(receipt: Receipt) -> segno.QRCode:

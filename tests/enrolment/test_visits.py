@@ -129,7 +129,9 @@ def station(enrol: Enrolment | None = None) -> Station:
     clock, enrol = Hands(), enrol or Enrolment()
 
     def camera() -> BrowserCamera:
-        return BrowserCamera(demo=False, timeout_s=30, max_pixels=10_000, clock=clock)
+        return BrowserCamera(
+            demo=False, timeout_s=30, min_side_px=1, max_pixels=10_000, clock=clock
+        )
 
     return Station(enrol, clock, Visits(enrol, camera, LIMITS, clock))
 

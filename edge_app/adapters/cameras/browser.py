@@ -22,12 +22,16 @@ class BrowserCamera:
 
     demo:       frames are replayed ones, and a few are enough.
     timeout_s:  the camera has vanished when no picture that can be decoded came for so long.
+    min_side_px: smallest width and height; less cannot show a face, and is skipped.
     max_pixels: largest width times height; larger pictures are skipped undecoded.
     """
 
-    def __init__(self, *, demo: bool, timeout_s: float, max_pixels: int, clock: Clock) -> None:
+    def __init__(
+        self, *, demo: bool, timeout_s: float, min_side_px: int, max_pixels: int, clock: Clock
+    ) -> None:
         self._origin = FrameOrigin.REPLAY if demo else FrameOrigin.LIVE
         self._timeout_s = timeout_s
+        self._min_side_px = min_side_px
         self._max_pixels = max_pixels
         self._clock = clock
         self._mailbox = Mailbox(lossless=False)
@@ -48,10 +52,10 @@ class BrowserCamera:
         return self._undecodable
 
     def put(self, jpeg: bytes) -> bool:
-        """Take a picture from the browser; False if it is none, too large, or too late."""
+        """Take a picture from the browser; False if it is none, of another size, or too late."""
         sequence, self._sequence = self._sequence, self._sequence + 1
         image = decode_jpeg(jpeg, self._max_pixels)
-        if image is None:
+        if image is None or min(image.shape[:2]) < self._min_side_px:
             self._undecodable += 1
             return False
         frame = Frame(image, self._clock.monotonic_s(), sequence, self._origin)

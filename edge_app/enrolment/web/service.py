@@ -34,7 +34,7 @@ from starlette.types import ASGIApp
 from edge_app.enrolment.admission import Admission
 from edge_app.enrolment.consent_notice import Notice, languages
 from edge_app.enrolment.receipt import Receipt, notice_paragraphs
-from edge_app.enrolment.receipt_page import page_style_sha256, qr_svg, receipt_page
+from edge_app.enrolment.receipt_page import qr_svg, receipt_page
 from edge_app.enrolment.station import require_basis, require_presentable
 from edge_app.enrolment.visit import Agreed, Step, StepError
 from edge_app.enrolment.visits import (
@@ -74,6 +74,7 @@ class Record:
     """What is kept of one person. fault: why they are not recognised, or empty; json: a copy."""
 
     facts: tuple[tuple[str, str], ...] = field(repr=False)
+    relation: str = field(repr=False)
     fault: str
     json: str = field(repr=False)
 
@@ -135,7 +136,6 @@ def make_service(visits: Visits, doors: Doors, setting: Setting) -> ASGIApp:
         "leave": site.leave_form,
         "picture": site.picture,
         "receipt.pdf": site.receipt_pdf,
-        "receipt.html": site.receipt_html,
         **dict.fromkeys(sorted(set(_PAGES.values())), site.page),
     }
     posts: dict[str, _Handler] = {
@@ -338,21 +338,18 @@ class _Site:
         return Response(status_code=204)
 
     async def receipt_pdf(self, request: Request, language: str) -> Response:
+        del language
         # 20 MB of memory that only whoever prints shall pay for.
         from edge_app.enrolment.receipt_pdf import receipt_pdf  # noqa: PLC0415 - see above
 
+        receipt = self._receipt(request)
         try:
-            content = await run_in_threadpool(receipt_pdf, self._receipt(request))
-        except EnrolmentError:  # no font has the letters of this name; every browser does
-            return _go(language, "receipt.html")
-        name = {"Content-Disposition": 'attachment; filename="familiar-receipt.pdf"'}
-        return Response(content, media_type="application/pdf", headers=name)
-
-    async def receipt_html(self, request: Request, language: str) -> Response:
-        del language
-        policy = f"default-src 'none'; style-src '{page_style_sha256()}'; frame-ancestors 'none'"
-        headers = {"Content-Security-Policy": policy}
-        return HTMLResponse(receipt_page(self._receipt(request)), headers=headers)
+            content, kind = await run_in_threadpool(receipt_pdf, receipt), "application/pdf"
+        except EnrolmentError:  # no font here has the letters of this name; browsers do
+            content, kind = receipt_page(receipt).encode(), "text/html"
+        ending = kind.partition("/")[2]
+        name = {"Content-Disposition": f'attachment; filename="familiar-receipt.{ending}"'}
+        return Response(content, media_type=kind, headers=name)
 
     # ------------------------------------------------------------------------- in common
 
@@ -390,8 +387,11 @@ class _Site:
         shown: dict[str, object] = {}
         if visit.step is Step.NOTICE:
             shown["notice"] = notice_paragraphs(self._doors.notice(visit.language).text)
-        if visit.step in {Step.RECEIPT, Step.STORING} and receipt is not None:
+        if receipt is not None:
             shown["qr"] = qr_svg(receipt)
+            shown["notice"] = notice_paragraphs(receipt.notice)
+        if visit.agreed is not None:
+            shown["relation"] = visit.agreed.relation
         return self._page(
             _PAGES[visit.step],
             visit.language,

@@ -19,7 +19,9 @@ GOOD = jpeg(40)
 
 
 def browser(*, demo: bool = False, timeout_s: float = 20.0) -> BrowserCamera:
-    camera = BrowserCamera(demo=demo, timeout_s=timeout_s, max_pixels=100_000, clock=SystemClock())
+    camera = BrowserCamera(
+        demo=demo, timeout_s=timeout_s, min_side_px=64, max_pixels=100_000, clock=SystemClock()
+    )
     camera.open()
     return camera
 
@@ -49,8 +51,12 @@ def test_the_newest_picture_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xff\xd8\xff", GOOD[: len(GOOD) // 2], png(), b"\0" * 100_000, huge()],
-    ids=["empty", "head", "cut off", "png", "zeros", "too large"],
+    "data",
+    [
+        b"", b"\xff\xd8\xff", GOOD[: len(GOOD) // 2], png(), b"\0" * 100_000, huge(),
+        jpeg(9, (1, 1)), jpeg(9, (1500, 63)),
+    ],
+    ids=["empty", "head", "cut off", "png", "zeros", "too large", "a dot", "a line"],
 )  # fmt: skip
 def test_what_is_no_picture_is_counted_and_left_out(data: bytes) -> None:
     camera = browser(timeout_s=0.01)

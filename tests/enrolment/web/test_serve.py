@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -21,18 +21,9 @@ from edge_app.enrolment.web.serve import TlsIdentity, is_loopback, names_served
 from edge_app.errors import ConfigError
 from edge_app.people import export_person, list_people
 from edge_app.pipeline import Pipeline
-from edge_app.publisher.certificates import (
-    Role,
-    client_certificate,
-    key_pem,
-    new_authority,
-    new_key,
-    pem,
-    server_certificate,
-)
 from edge_app.records import ImageBgr
 from tests.heads import relief
-from tests.stations import NAME, Asker, Serving, serving
+from tests.stations import NAME, Asker, Serving, certified, serving
 
 NOW = datetime.now(UTC)
 ANGLES = {
@@ -48,23 +39,6 @@ ANGLES = {
 @pytest.fixture(scope="module")
 def identity(tmp_path_factory: pytest.TempPathFactory) -> TlsIdentity:
     return certified(tmp_path_factory.mktemp("tls"))
-
-
-def certified(folder: Path, *, days: int = 1, client: bool = False) -> TlsIdentity:
-    begin = NOW - timedelta(days=2)
-    authority = new_authority("test", now=begin, lifetime=timedelta(days=9))
-    key = new_key()
-    lifetime, public = timedelta(days=2 + days), key.public_key()
-    hosts = ["localhost", "127.0.0.1", "*.example.org", "::1"]
-    leaf = (
-        client_certificate(authority, public, "d", Role.DESK, now=begin, lifetime=lifetime)
-        if client
-        else server_certificate(authority, public, hosts, now=begin, lifetime=lifetime)
-    )
-    (folder / "ca.pem").write_bytes(pem(authority.certificate))
-    (folder / "page.pem").write_bytes(pem(leaf))
-    (folder / "page.key").write_bytes(key_pem(key))
-    return TlsIdentity(folder / "page.pem", folder / "page.key")
 
 
 # ---------------------------------------------------------------------------- what is refused

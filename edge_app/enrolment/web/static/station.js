@@ -11,6 +11,9 @@ const post = (path, body) =>
 
 document.querySelector("[data-focus]")?.focus();
 
+// A page that the browser kept must not show what the station has forgotten.
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
 // ---------------------------------------------------------------- time
 
 const WARNED_MS = 60000;
@@ -62,6 +65,14 @@ function readAloud(button) {
 }
 
 if (byId("listen")) readAloud(byId("listen"));
+
+// --------------------------------------------------------------- paper
+
+if (byId("print")) {
+  byId("print").hidden = false;
+  byId("print").addEventListener("click", () => window.print());
+  window.addEventListener("beforeprint", () => { byId("whole").open = true; });
+}
 
 // -------------------------------------------------------------- camera
 
