@@ -62,7 +62,7 @@ def make_fonts(config: Config) -> FontSet:
     return FontSet(*(map(Path, config.hud.fonts) if config.hud.fonts else usual))
 
 
-def make_speaker(config: Config) -> Speaker:
+def make_speaker(config: Config) -> ProgramSpeaker | NullSpeaker:
     """The configured speaker, which is heard or says so through `silent`."""
     if not config.hud.speech:
         return NullSpeaker()

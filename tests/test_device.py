@@ -24,6 +24,7 @@ from edge_app.app import Home
 from edge_app.config import Config, make_config
 from edge_app.device import Device, Outputs, stop_on_signals
 from edge_app.errors import CameraError, IndicatorError
+from edge_app.pipeline import FrameResult
 from edge_app.ports import FrameSource
 from edge_app.records import Frame, FrameOrigin, HudView, Utterance
 from tests.brokers import PASSWORD, Mosquitto
@@ -234,6 +235,24 @@ def test_who_leaves_while_the_device_runs_is_masked_at_once(
     finally:
         stop.set()
         runner.join()
+
+
+def test_who_may_not_be_used_any_more_is_not_held_on_the_display(
+    make: Make, home: Home, media: Path, cast: Cast
+) -> None:
+    """P2, P3: the short hold of a line that was lost is for those who may be shown."""
+    enrol_portraits(Config(), home, media)
+    screen = Screen()
+    scene = scene_camera(1.5, cast.stand("enrolled-3.jpg", 960, 500, 130, 1.5))
+    device = make(scene, outputs=Outputs(screen, NullSpeaker(), (), ""))
+    device.run()
+    (shown,) = device._people
+    frame = Frame(BLACK, shown.seen_s + 0.1, 1000, FrameOrigin.REPLAY)
+    gone, now = FrameResult((), (), unsure=False), SystemClock().now()
+    assert device._seen_by_wearer(gone, frame, device._gallery, now)
+    departed = device._gallery.without([shown.person_id])
+    assert device._seen_by_wearer(gone, frame, departed, now) == ()
+    assert device._seen_by_wearer(gone, frame, device._nobody, now) == ()
 
 
 def test_a_lost_camera_takes_the_name_away(make: Make) -> None:

@@ -54,7 +54,8 @@ class ProgramSpeaker:
         self._player = player
         self._timeout_s = timeout_s
         self._retry_s = retry_s
-        self._complaint = ""
+        self.complaint = ""
+        """Why the last that was to be heard could not be; empty if it could."""
         self._next: tuple[Utterance, ...] | None = None
         self._closing = False
         self._changed = threading.Condition()
@@ -64,7 +65,7 @@ class ProgramSpeaker:
     @property
     def silent(self) -> bool:
         """True if the last that was to be heard could not be."""
-        return bool(self._complaint)
+        return bool(self.complaint)
 
     def say(self, speech: str | Sequence[Utterance]) -> None:
         """Speak soon, in place of what has not been begun. Nothing to say is ignored."""
@@ -92,7 +93,7 @@ class ProgramSpeaker:
         with self._changed:
             self._changed.wait_for(
                 lambda: self._next is not None or self._closing,
-                self._retry_s if self._complaint else None,
+                self._retry_s if self.complaint else None,
             )
             speech, self._next = self._next, None
             if speech is None and not self._closing:
@@ -146,9 +147,9 @@ class ProgramSpeaker:
         return done.stdout, ""
 
     def _complain(self, complaint: str) -> None:
-        if complaint and complaint != self._complaint:
+        if complaint and complaint != self.complaint:
             _log.warning("speech: %s", complaint)
-        self._complaint = complaint
+        self.complaint = complaint
 
 
 _SILENCE: Final = write_wav(panned(silence(_PROBE_HZ, _PROBE_S), 0.0), _PROBE_HZ)

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from edge_app.adapters.keys import (
     device_key,
     device_signing_key,
     keys_in_home,
+    page_token,
     site_key,
     station_key,
     stations_state,
@@ -232,6 +234,16 @@ def test_a_devices_keys_are_one_secret(sources: KeySources) -> None:
     assert device_signing_key(sources).private_bytes_raw() == signing
     assert signing != device_key(sources).private_bytes_raw()
     assert len(signing) == 32
+
+
+def test_the_pages_token_stays_until_its_key_is_removed(sources: KeySources) -> None:
+    token = page_token(sources)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", token)
+    assert page_token(sources) == token
+    key = sources.home / "keys" / "page.key"
+    assert key.stat().st_mode & 0o077 == 0
+    key.unlink()
+    assert page_token(sources) != token
 
 
 def test_keys_in_the_home_are_found(sources: KeySources, tmp_path: Path) -> None:

@@ -297,5 +297,5 @@ def _listen(address: PageAddress) -> socket.socket:
     except OSError as error:
         raise ConfigError(
             f"the page cannot be served at {address.host}, port {address.port} "
-            f"({error.strerror}); choose another hud.web.port"
+            f"({error.strerror}); end what serves there, or choose another hud.web.port"
         ) from error
