@@ -22,6 +22,8 @@ from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.speech import NullSpeaker
 from edge_app.app import Home
 from edge_app.config import Config, make_config
+from edge_app.core.gallery import Gallery
+from edge_app.core.health import Condition
 from edge_app.device import Device, Outputs, stop_on_signals
 from edge_app.errors import CameraError, IndicatorError
 from edge_app.pipeline import FrameResult
@@ -246,13 +248,19 @@ def test_who_may_not_be_used_any_more_is_not_held_on_the_display(
     scene = scene_camera(1.5, cast.stand("enrolled-3.jpg", 960, 500, 130, 1.5))
     device = make(scene, outputs=Outputs(screen, NullSpeaker(), (), ""))
     device.run()
-    (shown,) = device._people
+    presenter, current = device._presenter, device._gallery.current
+    (shown,) = held = presenter._people
     frame = Frame(BLACK, shown.seen_s + 0.1, 1000, FrameOrigin.REPLAY)
     gone, now = FrameResult((), (), unsure=False), SystemClock().now()
-    assert device._seen_by_wearer(gone, frame, device._gallery, now)
-    departed = device._gallery.without([shown.person_id])
-    assert device._seen_by_wearer(gone, frame, departed, now) == ()
-    assert device._seen_by_wearer(gone, frame, device._nobody, now) == ()
+
+    def show(gallery: Gallery) -> bool:
+        presenter._people = held
+        presenter.show_frame(gone, frame, gallery, condition=Condition.RUNNING, now=now, lease=None)
+        return bool(presenter._people)
+
+    assert show(current)
+    assert not show(current.without([shown.person_id]))
+    assert not show(device._gallery._nobody)
 
 
 def test_a_lost_camera_takes_the_name_away(make: Make) -> None:
