@@ -1,7 +1,7 @@
 """How much a broker and its backends carry, on this machine and over loopback.
 
     python deploy/load/backend.py OUT.json [--devices 2000] [--rate 500] [--seconds 60]
-                                           [--instances 2] [--database postgresql://...]
+                                           [--instances 2] [--tls] [--database postgresql://...]
 
 A real mosquitto, real `familiar backend run` processes, and as many devices as asked for: each with
 an MQTT 5 connection of its own, which publishes match events with QoS 1 at random moments and
@@ -18,6 +18,7 @@ import os
 import platform
 import resource
 import sqlite3
+import ssl
 import struct
 import sys
 import tempfile
@@ -36,6 +37,7 @@ from edge_app.adapters.events import CONTENT_TYPE, new_alert_id, to_cloudevent
 from edge_app.adapters.mqtt import BrokerAddress
 from edge_app.backend.store import DATABASE_NAME
 from edge_app.errors import DeliveryError
+from edge_app.publisher.certificates import key_pem, new_authority, new_key, pem, server_certificate
 from tests.adapters.test_mqtt import EXAMPLE
 from tests.backends import Backend
 from tests.brokers import Mosquitto, free_port
@@ -62,7 +64,7 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Resident. per_device_kb: of the broker, for one connection without TLS."""
+    """Resident. per_device_kb: of the broker, for one connection."""
 
     broker_before_mb: float
     broker_mb: float
@@ -77,6 +79,7 @@ class Load:
     machine: str
     cores: int
     database: str
+    tls: bool
     devices: int
     instances: int
     asked_per_s: float
@@ -158,14 +161,14 @@ def packet(first: int, body: bytes) -> bytes:
             return bytes([first]) + length + body
 
 
-async def connected(count: int, address: BrokerAddress) -> list[Device]:
+async def connected(count: int, address: BrokerAddress, tls: ssl.SSLContext | None) -> list[Device]:
     """So many devices, all of them accepted by the broker."""
     loop, gate = asyncio.get_running_loop(), asyncio.Semaphore(CONNECTING_AT_ONCE)
 
     async def one(number: int) -> Device:
         async with gate:
             _, device = await loop.create_connection(
-                lambda: Device(number, address), address.host, address.port
+                lambda: Device(number, address), address.host, address.port, ssl=tls
             )
             await device.connected
             return device
@@ -188,6 +191,26 @@ async def publish(devices: list[Device], per_s: float, seconds: float) -> int:
             await asyncio.sleep(0)
         devices[chance.integers(len(devices))].publish()
         published += 1
+
+
+def tls_listener(folder: Path) -> tuple[int, str, ssl.SSLContext]:
+    """(port, lines for the broker, what devices trust): TLS 1.3, for devices alone."""
+    now, lifetime = datetime.now(UTC), timedelta(days=1)
+    authority, key = new_authority("load", now=now, lifetime=lifetime), new_key()
+    server = server_certificate(
+        authority, key.public_key(), ["127.0.0.1"], now=now, lifetime=lifetime
+    )
+    for name, content in (
+        ("ca.crt", pem(authority.certificate)),
+        ("server.crt", pem(server)),
+        ("server.key", key_pem(key)),
+    ):
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(0o644)  # mosquitto reads it as a user of its own
+    port = free_port()
+    lines = f"listener {port} 127.0.0.1\ntls_version tlsv1.3\n"
+    lines += f"certfile {folder}/server.crt\nkeyfile {folder}/server.key\n"
+    return port, lines, ssl.create_default_context(cafile=folder / "ca.crt")
 
 
 # ---------------------------------------------------------------------------- measuring
@@ -235,7 +258,8 @@ def lag(database: str, home: Path, counts: list[dict[str, float]]) -> Lag:
 
 async def drive(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -> Load:
     database, home = arguments.database, folder / "home"
-    broker = stack.enter_context(Mosquitto(folder / "mosquitto", BROKER))
+    port, listener, tls = tls_listener(folder) if arguments.tls else (0, "", None)
+    broker = stack.enter_context(Mosquitto(folder / "mosquitto", BROKER + listener))
     ports = [free_port() for _ in range(arguments.instances)]
     backends = [
         stack.enter_context(
@@ -244,7 +268,8 @@ async def drive(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -
         for port in ports
     ]
     before_mb = resident_mb(broker.pid)
-    devices = await connected(arguments.devices, broker.address)
+    address = replace(broker.address, port=port) if tls else broker.address
+    devices = await connected(arguments.devices, address, tls)
     connected_mb = resident_mb(broker.pid)
     pids = [broker.pid, *(backend.pid for backend in backends)]
     busy_s, begun_s = [cpu_s(pid) for pid in pids], time.monotonic()
@@ -270,6 +295,7 @@ async def drive(arguments: argparse.Namespace, folder: Path, stack: ExitStack) -
         machine=platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         database="postgresql" if database else "sqlite",
+        tls=arguments.tls,
         devices=len(devices),
         instances=len(backends),
         asked_per_s=arguments.rate,
@@ -302,6 +328,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500.0, help="alerts a second, all together")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--instances", type=int, default=2)
+    parser.add_argument("--tls", action="store_true", help="devices connect with TLS 1.3")
     parser.add_argument("--database", default="", help="postgresql://..., which has to be empty")
     arguments = parser.parse_args()
     allow_files(arguments.devices)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -99,6 +99,7 @@ class Kept:
 class _Dialect:
     """What differs between databases.
 
+    turn:     held during a transaction: woken when it is our turn.
     begin:    starts a transaction that no other writer can be in.
     adapt:    puts a statement's `:name` into the database's own form.
     tidy:     erases what deleted rows leave behind outside of tables, as far as it can be.
@@ -106,6 +107,7 @@ class _Dialect:
     """
 
     connect: Callable[[], Any]
+    turn: Callable[[], AbstractContextManager[None]]
     begin: str
     adapt: Callable[[str], str]
     tidy: str
@@ -210,12 +212,13 @@ class EncounterStore:
     def _transaction(self) -> Iterator[Callable[..., Any]]:
         adapt = self._dialect.adapt
         try:
-            if self._connection is None:
-                self._connection = self._dialect.connect()
-            connection = self._connection
-            connection.execute(self._dialect.begin)
-            yield lambda statement, row=None: connection.execute(adapt(statement), row or {})
-            connection.commit()
+            with self._dialect.turn():
+                if self._connection is None:
+                    self._connection = self._dialect.connect()
+                connection = self._connection
+                connection.execute(self._dialect.begin)
+                yield lambda statement, row=None: connection.execute(adapt(statement), row or {})
+                connection.commit()
         except BaseException as error:
             self.close()  # which rolls back
             if isinstance(error, (self._dialect.error, OSError)):
@@ -273,10 +276,6 @@ def _dialect(database: str, folder: Path) -> _Dialect:
 
 def _sqlite(path: Path) -> _Dialect:
     def connect() -> sqlite3.Connection:
-        with exclusive(path.parent):  # turning to WAL does not wait for others by itself
-            return opened()
-
-    def opened() -> sqlite3.Connection:
         path.touch(mode=0o600)  # SQLite gives its side files the mode of the database
         database = sqlite3.connect(
             path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
@@ -292,6 +291,7 @@ def _sqlite(path: Path) -> _Dialect:
 
     return _Dialect(
         connect=connect,
+        turn=lambda: exclusive(path.parent),  # SQLite waits by sleeping, up to 0.1 s at a time
         begin="BEGIN IMMEDIATE",
         adapt=lambda statement: statement,
         tidy="PRAGMA wal_checkpoint(TRUNCATE)",
@@ -339,6 +339,7 @@ def _postgresql(address: str) -> _Dialect:
             application_name="familiar backend",
             options=f"-c statement_timeout={_BUSY_S}s -c synchronous_commit=on",
         ),
+        turn=nullcontext,
         begin=f"SELECT pg_advisory_xact_lock({_LOCK})",
         adapt=_to_pyformat,
         tidy="",

@@ -1264,6 +1264,25 @@ def test_tls_files_that_cannot_be_used_are_a_configuration_error(
         device.publisher(parse_broker_url("mqtt://localhost:1"), tls=client)
 
 
+def test_a_departure_that_a_broker_with_old_rules_refuses_holds_up_no_alert(
+    device: Device, make_mosquitto: Callable[[str], Mosquitto], tmp_path: Path
+) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text(f"user user\ntopic read #\ntopic write {TOPICS.match}\n")
+    broker = make_mosquitto(f"acl_file {rules}\n")
+    with broker, subscribed(broker) as subscriber:
+        expiry = datetime.now(UTC) + timedelta(days=1)
+        device.outbox.put("left", TOPICS.departure, b"{}", expiry)
+        ids = device.put(1, 2)
+        device.publisher(broker.address)
+        until(lambda: subscriber.ids() == ids, "the alerts arrive")
+        assert subscriber.on(TOPICS.departure) == []
+        broker.stop()
+        rules.write_text("user user\ntopic readwrite #\n")
+        broker.start()
+        until(lambda: subscriber.on(TOPICS.departure), "the departure arrives once it may")
+
+
 # --- listening ----------------------------------------------------------------------------
 
 

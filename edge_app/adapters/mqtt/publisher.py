@@ -215,7 +215,14 @@ class MqttPublisher:
                 link.ask_for(self._topics.commands)
             self._states.begin()
             self._outbox.forget_acknowledged()
-            window = _Window(self._outbox, self._states, self._replies, link, self._settings)
+            window = _Window(
+                self._outbox,
+                self._states,
+                self._replies,
+                link,
+                self._settings,
+                match_topic=self._topics.match,
+            )
             while not self._finished():
                 window.fill()
                 link.pump(self._settings.poll_interval_s)
@@ -294,8 +301,11 @@ class _Window:
         replies: deque[Outgoing],
         link: Link,
         settings: PublisherSettings,
+        *,
+        match_topic: str,
     ) -> None:
         self._outbox = outbox
+        self._match_topic = match_topic
         self._states = states
         self._replies = replies
         self._link = link
@@ -326,7 +336,8 @@ class _Window:
     def settle(self) -> None:
         """Take note of what was acknowledged.
 
-        A broker that refuses a state or a reply still gets the alerts.
+        A broker that refuses a state, a reply or a departure still gets the alerts. The departure
+        stays in the outbox, for the next connection.
         """
         acknowledged, self._link.acknowledged = self._link.acknowledged, []
         settled = [
@@ -343,7 +354,7 @@ class _Window:
             self._outbox.note_acknowledged(delivered)
             self._held.append(_Held(tuple(delivered), time.monotonic()))
         for sent, reason in settled:
-            if reason.is_failure and sent.alert_id is not None:
+            if reason.is_failure and sent.topic == self._match_topic:
                 raise DeliveryError(f"the broker refuses a message: {reason}; {_ALLOW}")
             if reason.is_failure and sent.topic not in self._refused:
                 self._refused.add(sent.topic)
