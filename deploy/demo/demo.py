@@ -233,6 +233,7 @@ def _summarise() -> dict[str, Any]:
         "encounters_recognised": met,
         "stranger_alerts": strange,
         "events_received": len(events),
+        "subjects": [event["data"]["subject_ref"] for event in events],
         "scores": [event["data"]["score"] for event in events],
         "threshold": events[0]["data"]["threshold"] if events else None,
     }
@@ -255,7 +256,7 @@ def _report(summary: dict[str, Any]) -> None:
     console.print("\nLook at what it left behind:")
     for name, what in (
         ("contact-sheet.png", "the street, with who was recognised and who was not"),
-        ("overview.png", "the wearer's display and the time line"),
+        ("overview.png", "all of it in sixteen seconds, without a face"),
         ("hud/", "every picture that the display showed"),
         ("events.jsonl", "what a subscriber received over MQTT: no name, no face, no place"),
         ("summary.json", "counts and times"),

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edge_app.adapters.cameras.scene import SceneCamera
 from edge_app.records import Box
-from scene import DURATION_S, ENROLLED, FPS, WALKS, WALL
+from scene import DURATION_S, ENROLLED, FPS, WALKS, WALL, Walk, street_picture
 
 _TILE = (640, 360)
 _GREEN, _GREY, _INK, _PAPER = (60, 190, 110), (150, 150, 150), (30, 32, 36), (250, 250, 248)
@@ -66,46 +66,119 @@ def _recognised_by(time_s: float, summary: dict[str, Any]) -> bool:
 
 
 def draw_overview(path: Path, hud_folder: Path, summary: dict[str, Any]) -> None:
-    """The wearer's display, and who was in view when: a picture without faces."""
-    width, height = 1200, 680
-    picture = Image.new("RGB", (width, height), _PAPER)
+    """The whole scene as an animated PNG without any face: who was where, what the wearer's
+    display showed meanwhile, and when an alert went out."""
+    street = Image.fromarray(cv2.cvtColor(street_picture(), cv2.COLOR_BGR2RGB)).resize(_TILE)
+    shots = _display_over_time(hud_folder, summary["alert_times_s"])
+    moments_s = [number / _FRAMES_PER_S for number in range(round(DURATION_S * _FRAMES_PER_S))]
+    busiest = _moment(_BUSIEST_S, street, shots, summary).quantize(_COLOURS)
+    first, *others = (
+        _moment(time_s, street, shots, summary).quantize(palette=busiest, dither=Image.Dither.NONE)
+        for time_s in moments_s
+    )
+    still_ms = round(1000 / _FRAMES_PER_S)
+    lasting_ms = [*[still_ms] * len(others), _LAST_MS]
+    first.save(path, save_all=True, append_images=others, duration=lasting_ms, loop=0)
+
+
+_FRAMES_PER_S, _LAST_MS = 5, 3000
+_BUSIEST_S, _COLOURS = 12.0, 48
+"""The moment whose colours all the others share, and how many."""
+
+_SIZE = (1108, 620)
+_DISPLAY = (384, 192)
+
+
+def _display_over_time(hud_folder: Path, alerts_s: list[float]) -> list[tuple[float, Image.Image]]:
+    """What the display showed, and from when on: the first name came with the first alert."""
+    shots = [(shot.stat().st_mtime, Image.open(shot)) for shot in sorted(hud_folder.glob("*.png"))]
+    first = next((when for when, image in shots if _ink_px(image)), 0.0)
+    begin = alerts_s[0] if alerts_s else 0.0
+    blank = Image.new("1", _DISPLAY)
+    return [
+        (float("-inf"), blank),
+        *((when - first + begin, image.resize(_DISPLAY)) for when, image in shots),
+    ]
+
+
+def _moment(
+    time_s: float,
+    street: Image.Image,
+    shots: list[tuple[float, Image.Image]],
+    summary: dict[str, Any],
+) -> Image.Image:
+    picture = Image.new("RGB", _SIZE, _PAPER)
     draw = ImageDraw.Draw(picture)
-    shots = sorted(hud_folder.glob("*.png"), key=_ink_px)
-    for i, (shot, title) in enumerate(
-        ((shots[-1], "The wearer's display: someone who enrolled"), (shots[0], "Strangers only"))
-    ):
-        draw.text((40 + i * 608, 24), title, _INK, ImageFont.load_default(24))
-        with Image.open(shot) as hud:
-            panel = hud.convert("RGB").resize((512, 256), Image.Resampling.NEAREST)
-        picture.paste(panel, (40 + i * 608, 66))
-    title = "Who was in view, and when an alert went out"
-    draw.text((40, 360), title, _INK, ImageFont.load_default(24))
+    heading = ImageFont.load_default(22)
+    draw.text((20, 14), "Before the camera", _INK, heading)
+    draw.text((690, 14), "On the wearer's display", _INK, heading)
+    scene = street.copy()
+    for walk in sorted(WALKS, key=lambda walk: walk.steps[-1][3]):
+        _draw_walker(ImageDraw.Draw(scene), walk, time_s, summary)
+    picture.paste(scene, (20, 50))
+    display = [image for begin_s, image in shots if begin_s <= time_s][-1]
+    picture.paste(display.convert("RGB"), (690, 50))
+    draw.text((690, 262), "On MQTT", _INK, heading)
+    told = zip(summary["alert_times_s"], summary["subjects"], summary["scores"], strict=False)
+    lines = [
+        f"{at_s:4.1f} s  {subject[:8]}…  score {score:.2f}, from {summary['threshold']:.2f}"
+        for at_s, subject, score in told
+        if at_s <= time_s
+    ]
+    draw.multiline_text((690, 298), "\n".join(lines), _INK, ImageFont.load_default(16), spacing=8)
+    _draw_time_line(draw, time_s, summary["alert_times_s"])
+    return picture
+
+
+def _draw_walker(
+    draw: ImageDraw.ImageDraw, walk: Walk, time_s: float, summary: dict[str, Any]
+) -> None:
+    """Head and shoulders, without a face; green once the enrolled person is recognised."""
+    (begin_s, *begin), (end_s, *end) = walk.steps
+    if not begin_s <= time_s <= end_s:
+        return
+    share = (time_s - begin_s) / (end_s - begin_s)
+    scale = _TILE[0] / 1920
+    x, y, face = (scale * (a + share * (b - a)) for a, b in zip(begin, end, strict=True))
+    known = walk.label == ENROLLED and _recognised_by(time_s, summary)
+    colour = _GREEN if known else _GREY
+    draw.rounded_rectangle(
+        (x - 1.3 * face, y + 0.95 * face, x + 1.3 * face, _TILE[1]), face, fill=colour
+    )
+    draw.ellipse((x - 0.62 * face, y - 0.8 * face, x + 0.62 * face, y + 0.8 * face), fill=colour)
+    if known:
+        font = ImageFont.load_default(15)
+        draw.text(
+            (x - draw.textlength("recognised", font) / 2, y + 1.4 * face), "recognised", _INK, font
+        )
+
+
+def _draw_time_line(draw: ImageDraw.ImageDraw, now_s: float, alerts_s: list[float]) -> None:
     labels = list(dict.fromkeys(walk.label for walk in WALKS))
     labels.sort(key=lambda label: label != ENROLLED)
-    left, right = 190, width - 40
+    left, right, top = 150, _SIZE[0] - 30, 436
 
     def x(time_s: float) -> float:
         return left + (right - left) * time_s / DURATION_S
 
     for row, label in enumerate(labels):
-        y = 430 + row * 52
-        draw.text((40, y + 4), label, _INK, ImageFont.load_default(20))
+        y = top + row * 44
+        draw.text((20, y + 3), label, _INK, ImageFont.load_default(18))
         for walk in WALKS:
             if walk.label == label:
                 colour = _GREEN if label == ENROLLED else _GREY
-                span = (x(walk.steps[0][0]), y, x(walk.steps[-1][0]), y + 30)
+                span = (x(walk.steps[0][0]), y, x(walk.steps[-1][0]), y + 26)
                 draw.rounded_rectangle(span, 6, fill=colour)
-    bottom = 430 + len(labels) * 52
-    for time_s in summary["alert_times_s"]:
-        at = x(time_s)
-        draw.line((at, 420, at, bottom), fill=_RED, width=3)
-        draw.text((at + 6, bottom - 18), "alert", _RED, ImageFont.load_default(18))
+    bottom = top + len(labels) * 44
+    for time_s in alerts_s:
+        if time_s <= now_s:
+            draw.line((x(time_s), top - 8, x(time_s), bottom), fill=_RED, width=3)
+            draw.text((x(time_s) + 6, bottom - 16), "alert", _RED, ImageFont.load_default(16))
+    draw.line((x(now_s), top - 8, x(now_s), bottom), fill=_INK, width=1)
     for second in range(0, int(DURATION_S) + 1, 2):
-        draw.text((x(second) - 8, bottom + 8), f"{second} s", _INK, ImageFont.load_default(16))
-    picture.save(path)
+        draw.text((x(second) - 8, bottom + 8), f"{second} s", _INK, ImageFont.load_default(15))
 
 
-def _ink_px(shot: Path) -> int:
+def _ink_px(image: Image.Image) -> int:
     """How much of a display is lit."""
-    with Image.open(shot) as hud:
-        return int(np.count_nonzero(np.asarray(hud.convert("L"))))
+    return int(np.count_nonzero(np.asarray(image.convert("L"))))

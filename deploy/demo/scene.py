@@ -43,7 +43,7 @@ WALKS = (
 def street_scene(media: Path, reader: Pipeline) -> Scene:
     """The scene; `reader` finds the faces in the portraits, to size the cut-outs by."""
     cast = {walk.portrait: _cut_out(media / walk.portrait, reader) for walk in WALKS}
-    still = _street()
+    still = street_picture()
     middle = (WIDTH_PX / 2, HEIGHT_PX / 2)
     return Scene(
         width_px=WIDTH_PX,
@@ -113,7 +113,7 @@ def _wall() -> Actor:
     return Actor(WALL, image, keys)
 
 
-def _street() -> ImageBgr:
+def street_picture() -> ImageBgr:
     """A drawn street in the evening: sky, houses, windows, pavement. Nothing like a face."""
     rng = np.random.default_rng(3)
     image = np.empty((HEIGHT_PX, WIDTH_PX, 3), np.uint8)
