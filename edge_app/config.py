@@ -273,7 +273,7 @@ class VoiceConfig(_Section):
     voice: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]{0,64}$")] = ""
     rate_wpm: int = 160
     synthesiser: tuple[str, ...] = ()
-    device: Annotated[str, Field(pattern=r"^[^-]?")] = ""
+    device: Annotated[str, Field(pattern=r"^([^-].*)?$")] = ""
     stereo_width: float = 0.8
     again_s: float = 120.0
     quiet: str = ""

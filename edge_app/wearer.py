@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edge_app.adapters.displays import NullDisplay
@@ -14,7 +14,6 @@ from edge_app.adapters.displays.fonts import FontSet
 from edge_app.adapters.displays.framebuffer import FramebufferDisplay
 from edge_app.adapters.displays.oled import OledDisplay, OledWiring, open_oled
 from edge_app.adapters.displays.terminal import TerminalDisplay
-from edge_app.adapters.displays.web import PageAddress, WebDisplay
 from edge_app.adapters.keys import page_token
 from edge_app.adapters.speech import NullSpeaker, ProgramSpeaker
 from edge_app.app import Home
@@ -25,6 +24,9 @@ from edge_app.core.steady import Shown
 from edge_app.errors import ConfigError
 from edge_app.ports import Clock, Display, Speaker
 from edge_app.records import FrameOrigin
+
+if TYPE_CHECKING:
+    from edge_app.adapters.displays.web import PageAddress
 
 _USUAL_FONT: Final = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 _FAULT_REST_S: Final = 10.0
@@ -44,7 +46,9 @@ def make_display(
 
 
 def page_address(config: Config, home: Home) -> PageAddress:
-    """Where the wearer's page is served. Raises ConfigError, KeyFileError or StorageError."""
+    """Where the wearer's page is served. Raises KeyFileError or StorageError."""
+    from edge_app.adapters.displays.web import PageAddress  # noqa: PLC0415 - it brings asyncio
+
     web = config.hud.web
     return PageAddress(
         host=web.host,
@@ -166,6 +170,8 @@ def _framebuffer(config: Config, _home: Home, _origin: FrameOrigin) -> Display:
 
 
 def _web(config: Config, home: Home, _origin: FrameOrigin) -> Display:
+    from edge_app.adapters.displays.web import WebDisplay  # noqa: PLC0415 - it brings asyncio
+
     return WebDisplay(page_address(config, home), language=config.hud.language)
 
 

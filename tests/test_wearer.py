@@ -219,6 +219,12 @@ def test_a_camera_that_comes_and_goes_does_not_chatter(ear: Ear, clock: SetClock
 # --- what is built ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("device", ["-h", "--dump-hw-params", "-"])
+def test_an_option_is_no_sound_device(device: str) -> None:
+    with pytest.raises(ConfigError, match=r"hud\.voice\.device"):
+        config(device=device)
+
+
 def test_no_speech_is_no_speaker() -> None:
     assert isinstance(make_speaker(make_config({})), NullSpeaker)
 

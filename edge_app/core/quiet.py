@@ -37,9 +37,11 @@ def quiet_hours(text: str) -> QuietHours | None:
         return None
     match = _HOURS.fullmatch(text)
     if match is None:
-        raise ConfigError(f'{text!r} are no hours; write e.g. "22:00-07:00"')
+        raise ConfigError(f'quiet hours {text!r} are none; write e.g. "22:00-07:00"')
     begin_h, begin_min, end_h, end_min = map(int, match.groups())
     hours = QuietHours(time(begin_h, begin_min), time(end_h, end_min))
     if hours.begin == hours.end:
-        raise ConfigError(f"{text!r} ends when it begins; for silence at all hours, set no speech")
+        raise ConfigError(
+            f"quiet hours {text!r} end when they begin; for silence at all hours, set no speech"
+        )
     return hours

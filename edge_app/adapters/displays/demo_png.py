@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from luma.core.device import dummy  # type: ignore[import-untyped]
 from PIL import Image
 
 from edge_app.adapters.displays.fonts import FontSet
-from edge_app.adapters.displays.oled import HEIGHT_PX, WIDTH_PX, OledDisplay
+from edge_app.adapters.displays.oled import HEIGHT_PX, WIDTH_PX, draw_view
+from edge_app.core.present import phrases
 from edge_app.errors import ConfigError, StorageError
 from edge_app.records import FrameOrigin, HudView
 
@@ -34,13 +34,14 @@ class DemoPngDisplay:
                 "the PNG display writes names to disk and works with replays only;"
                 " choose another display for a camera"
             )
+        phrases(language)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(_cannot_write(folder, error)) from error
         self._folder = folder
-        self._device = dummy(width=WIDTH_PX, height=HEIGHT_PX, mode="1")
-        self._oled = OledDisplay(self._device, fonts=fonts, language=language)
+        self._fonts = fonts
+        self._language = language
         self._last = b""
         self._count = 0
 
@@ -50,8 +51,7 @@ class DemoPngDisplay:
         Raises:
             StorageError: the picture cannot be written.
         """
-        self._oled.show(view)
-        image = self._device.image
+        image = draw_view(view, self._fonts, self._language)
         pixels = image.tobytes()
         if pixels == self._last:
             return
@@ -65,8 +65,7 @@ class DemoPngDisplay:
             raise StorageError(_cannot_write(path, error)) from error
 
     def close(self) -> None:
-        """Switch the imitated device off."""
-        self._oled.close()
+        """Do nothing: the pictures stay."""
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

@@ -26,6 +26,8 @@ def test_a_live_camera_has_no_png_display(tmp_path: Path) -> None:
     folder = tmp_path / "hud"
     with pytest.raises(ConfigError, match="replays only"):
         DemoPngDisplay(folder, origin=FrameOrigin.LIVE, fonts=FONTS, language="en")
+    with pytest.raises(ConfigError, match="no language"):
+        DemoPngDisplay(folder, origin=FrameOrigin.REPLAY, fonts=FONTS, language="xx")
     assert not folder.exists()
 
 
