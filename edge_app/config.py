@@ -247,9 +247,11 @@ class WebConfig(_Section):
 
     host: an address of this device. Names go out encrypted, or not at all: any other than
           127.0.0.1 needs a certificate and its key, as PEM files.
+    name: what the certificate calls this device; empty: its address, or its host name.
     """
 
     host: str = "127.0.0.1"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{0,253}$")] = ""
     port: int = 8470
     certificate_file: str = ""
     key_file: str = ""

@@ -52,6 +52,7 @@ def page_address(config: Config, home: Home) -> PageAddress:
     web = config.hud.web
     return PageAddress(
         host=web.host,
+        name=web.name,
         port=web.port,
         token=page_token(home.keys),
         certificate_file=Path(web.certificate_file) if web.certificate_file else None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,7 @@ from edge_app.core.steady import Shown
 from edge_app.errors import ConfigError
 from edge_app.records import ClockState, Direction, FrameOrigin, HudLine, Utterance
 from edge_app.wearer import Announcer, make_display, make_speaker
+from tests.support import ROOT
 
 WORDS = phrases("en")
 
@@ -223,6 +226,15 @@ def test_a_camera_that_comes_and_goes_does_not_chatter(ear: Ear, clock: SetClock
 def test_an_option_is_no_sound_device(device: str) -> None:
     with pytest.raises(ConfigError, match=r"hud\.voice\.device"):
         config(device=device)
+
+
+def test_what_the_documentation_configures_can_be_configured() -> None:
+    page = (ROOT / "docs/wearer.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 6
+    for block in blocks:
+        stated = tomllib.loads(block)["hud"]
+        Announcer(make_config({"hud": stated}), Ear(), SetClock())
 
 
 def test_no_speech_is_no_speaker() -> None:

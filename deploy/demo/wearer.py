@@ -125,7 +125,7 @@ def main() -> int:
                     draw_colour(view, (640, 400), fonts, language).resize((384, 240))
                 ),
             )
-    draw_page(PageAddress("127.0.0.1", 8471, secrets.token_hex(16), None, None), folder)
+    draw_page(PageAddress("127.0.0.1", "", 8471, secrets.token_hex(16), None, None), folder)
     print(f"written to {folder}")
     return 0
 

@@ -49,11 +49,13 @@ class PageAddress:
     """Where the page is served.
 
     host:  an IP address of this device, or "localhost".
+    name:  what the glasses call it; empty: the host, or the device's own name if that is any.
     token: the secret part of the address: 32 URL-safe characters or more.
     certificate_file, key_file: PEM files; both or none.
     """
 
     host: str
+    name: str
     port: int
     token: str = field(repr=False)
     certificate_file: Path | None
@@ -63,9 +65,7 @@ class PageAddress:
     def url(self) -> str:
         """What is opened on the glasses. It is a secret."""
         scheme = "https" if self.certificate_file else "http"
-        name = self.host
-        if _is_any(name):
-            name = socket.gethostname()
+        name = self.name or (socket.gethostname() if _is_any(self.host) else self.host)
         return f"{scheme}://{f'[{name}]' if ':' in name else name}:{self.port}/{self.token}/"
 
 

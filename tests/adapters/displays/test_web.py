@@ -34,6 +34,7 @@ def free_port() -> int:
 def address(**changes: Any) -> PageAddress:
     values = {
         "host": "127.0.0.1",
+        "name": "",
         "port": free_port(),
         "token": TOKEN,
         "certificate_file": None,
@@ -258,17 +259,18 @@ def test_no_language_of_that_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "tls", "url"),
+    ("host", "name", "tls", "url"),
     [
-        ("127.0.0.1", False, f"http://127.0.0.1:8470/{TOKEN}/"),
-        ("::1", False, f"http://[::1]:8470/{TOKEN}/"),
-        ("192.0.2.1", True, f"https://192.0.2.1:8470/{TOKEN}/"),
-        (EVERYWHERE, True, f"https://{socket.gethostname()}:8470/{TOKEN}/"),
+        ("127.0.0.1", "", False, f"http://127.0.0.1:8470/{TOKEN}/"),
+        ("::1", "", False, f"http://[::1]:8470/{TOKEN}/"),
+        ("192.0.2.1", "", True, f"https://192.0.2.1:8470/{TOKEN}/"),
+        (EVERYWHERE, "", True, f"https://{socket.gethostname()}:8470/{TOKEN}/"),
+        (EVERYWHERE, "glasses.local", True, f"https://glasses.local:8470/{TOKEN}/"),
     ],
 )
-def test_the_address_that_the_glasses_open(host: str, tls: bool, url: str) -> None:
+def test_the_address_that_the_glasses_open(host: str, name: str, tls: bool, url: str) -> None:
     files = {"certificate_file": Path("c"), "key_file": Path("k")} if tls else {}
-    assert address(host=host, port=8470, **files).url == url
+    assert address(host=host, name=name, port=8470, **files).url == url
 
 
 def test_elsewhere_it_is_encrypted(tmp_path: Path) -> None:

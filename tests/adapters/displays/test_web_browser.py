@@ -43,7 +43,7 @@ def browser(play: Playwright) -> Iterator[Browser]:
 def address() -> PageAddress:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
-    return PageAddress("127.0.0.1", port, "t" * 43, None, None)
+    return PageAddress("127.0.0.1", "", port, "t" * 43, None, None)
 
 
 @pytest.fixture
