@@ -359,15 +359,13 @@ class RetentionConfig(_Section):
 class BackendConfig(_Section):
     """`familiar backend`, which no device needs.
 
-    instance: unlike that of any other; its name at a broker that asks for no certificate.
-    group:    instances of one group share the alerts among them; another group gets all of them.
+    instance: unlike that of any other with the same database, among which alerts are shared.
     database: postgresql://user@host/name; empty: a SQLite file in the home.
     metrics_port: 0 for none.
     most_untaken: alerts on their way to an instance at once.
     """
 
     instance: NodeName = "backend"
-    group: NodeName = "familiar"
     database: str = ""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9477

@@ -1,8 +1,8 @@
 """Takes alerts and departures from the broker into the store.
 
 A message counts as delivered when its row is committed and at no other time: a process that is
-killed in between gets it again, and the store knows it by then. Several instances share the
-messages of one group (MQTT 5 shared subscription), each with a session of its own at the broker.
+killed in between gets it again, and the store knows it by then. Several instances with one database
+share the messages (MQTT 5 shared subscription), each with a session of its own at the broker.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ _MOST_AT_ONCE: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class CollectorSettings:
-    """group: who shares the messages. The pauses lie between two attempts to connect."""
+    """The pauses lie between two attempts to connect."""
 
-    group: str
     connect_timeout_s: float
     backoff_min_s: float
     backoff_max_s: float
@@ -100,7 +99,9 @@ class Collector:
                     "shared subscriptions of MQTT 5; use another broker"
                 )
             for topics in (MATCHES_OF_ALL_DEVICES, DEPARTURES_OF_ALL_DEVICES):
-                shared = f"$share/{self._settings.group}/{topics}"
+                # mosquitto lets any client join a group whose name it knows, and what it then may
+                # not read is lost. So the name is a secret, that of the database.
+                shared = f"$share/{self._store.name}/{topics}"
                 link.subscribe(shared, self._settings.connect_timeout_s)
             self._metrics.connected.set(1)
             if not self._was_ready:

@@ -9,6 +9,7 @@ of other processes. When a call returns, what it did survives a pulled plug.
 from __future__ import annotations
 
 import re
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -33,7 +34,7 @@ _LOCK: Final = 0xFA311A2
 
 # Both databases understand these statements. Times are milliseconds since 1970.
 _SCHEMA: Final = (
-    "CREATE TABLE IF NOT EXISTS familiar_format (format INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS familiar_store (format INTEGER NOT NULL, name TEXT NOT NULL)",
     """
     CREATE TABLE IF NOT EXISTS encounter (
       site TEXT NOT NULL,
@@ -132,14 +133,22 @@ class EncounterStore:
         with self._transaction() as execute:
             for statement in _SCHEMA:
                 execute(statement)
-            found = execute("SELECT max(format) FROM familiar_format").fetchone()[0]
+            found = execute("SELECT format, name FROM familiar_store").fetchone()
             if found is None:
-                execute("INSERT INTO familiar_format VALUES (:format)", {"format": _FORMAT})
-            elif found != _FORMAT:
+                found = (_FORMAT, secrets.token_hex(16))
+                made = {"format": found[0], "name": found[1]}
+                execute("INSERT INTO familiar_store VALUES (:format, :name)", made)
+            if found[0] != _FORMAT:
                 raise StorageError(
-                    f"the database is of format {found} and not {_FORMAT}; use the version of "
+                    f"the database is of format {found[0]} and not {_FORMAT}; use the version of "
                     "Familiar that made it, or name another database"
                 )
+        self._name = str(found[1])
+
+    @property
+    def name(self) -> str:
+        """32 random hex digits, for everybody with this database and for nobody else."""
+        return self._name
 
     def keep(self, alerts: Sequence[Alert], *, now: datetime) -> Kept:
         """Store these alerts, unless they are there already or are of somebody who left.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -55,20 +56,23 @@ def run(
     if not url:
         raise ConfigError("no broker is named; give --broker, or mqtt.broker in the configuration")
     address, tls = broker(config, url)
-    connector = Connector(
-        address,
-        tls_context(address, tls),
-        f"familiar-{settings.group}-{settings.instance}",
-        link_settings(config),
-        durable=None,
-        taking=Taking(settings.session_expiry_s, settings.most_untaken),
-    )
     metrics, manager = Metrics(), ServiceManager(os.environ.get("NOTIFY_SOCKET"))
     with (
         closing(_store(session)) as store,
         served(metrics, settings.metrics_host, settings.metrics_port),
         _stopped_by_signals() as stop,
     ):
+        # At a broker that asks for no certificates; the store's name itself is nobody's business.
+        digest = hashlib.sha256(store.name.encode()).hexdigest()[:12]
+        client_id = f"familiar-backend-{digest}-{settings.instance}"
+        connector = Connector(
+            address,
+            tls_context(address, tls),
+            client_id,
+            link_settings(config),
+            durable=None,
+            taking=Taking(settings.session_expiry_s, settings.most_untaken),
+        )
         hours = settings.retention_h.model_dump()
         retention = Retention(
             store,
@@ -83,7 +87,7 @@ def run(
             retention,
             metrics,
             settings=CollectorSettings(
-                settings.group, mqtt.connect_timeout_s, mqtt.backoff_min_s, mqtt.backoff_max_s
+                mqtt.connect_timeout_s, mqtt.backoff_min_s, mqtt.backoff_max_s
             ),
             clock=clock,
             manager=manager,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,19 +16,22 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.events import departure_to_cloudevent, new_alert_id, to_cloudevent
-from edge_app.adapters.mqtt import Connector, Taking
+from edge_app.adapters.mqtt import Connector, Outgoing, Taking, TlsFiles, tls_context
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.backend.collector import Collector, CollectorSettings
 from edge_app.backend.metrics import Metrics
 from edge_app.backend.retention import Retention
 from edge_app.backend.store import EncounterStore, Kept
-from edge_app.errors import StorageError
+from edge_app.errors import DeliveryError, StorageError
+from edge_app.publisher.broker import BrokerFolder
+from edge_app.publisher.certificates import Role
 from edge_app.records import Alert, ClockState, Departure, Purpose
 from tests.adapters.test_mqtt import LINK, DemoBroker, until
 from tests.backends import alerts, publish, stored_ids
-from tests.brokers import Mosquitto
+from tests.brokers import FleetMosquitto, Mosquitto
+from tests.publisher.test_broker import NOW, Site, until_pumped
 
-SETTINGS = CollectorSettings("familiar", 5.0, 0.02, 0.1)
+SETTINGS = CollectorSettings(5.0, 0.02, 0.1)
 NO_PURGE = dict.fromkeys(Purpose, timedelta(days=7))
 
 
@@ -42,19 +45,28 @@ class Running:
     store: EncounterStore | None = None
     metrics: Metrics = field(default_factory=Metrics)
 
-    def start(self, limits: dict[Purpose, timedelta] = NO_PURGE, *, wait: bool = True) -> None:
+    def start(
+        self,
+        limits: dict[Purpose, timedelta] = NO_PURGE,
+        *,
+        tls: TlsFiles | None = None,
+        wait: bool = True,
+    ) -> None:
         clock, stop, ready = SystemClock(), threading.Event(), threading.Event()
         store = self.store or EncounterStore("", self.home)
         self.stack.callback(store.close)
         collector = Collector(
-            Connector(self.broker.address, None, "familiar-one", LINK, None, Taking(60, 100)),
+            Connector(
+                self.broker.address, tls_context(self.broker.address, tls), "familiar-one", LINK,
+                durable=None, taking=Taking(60, 100),
+            ),
             store,
             Retention(store, self.metrics, limits=limits, interval_s=0.05, clock=clock),
             self.metrics,
             settings=SETTINGS,
             clock=clock,
             manager=ServiceManager(None),
-        )
+        )  # fmt: skip
         thread = threading.Thread(target=collector.run, args=(stop, ready.set))
         thread.start()
 
@@ -162,6 +174,29 @@ def test_whoever_left_is_deleted_and_stays_out(
     publish(broker, alerts(10, begin=10))
     until(lambda: running.counted("barred_total") == 2, "no more of them is stored")
     until(lambda: len(stored_ids(running.home)) == 16, "and all of the others")
+
+
+def test_a_fleets_broker_lets_a_backend_share_and_a_device_not(tmp_path: Path) -> None:
+    """With the certificates and the rules that are deployed."""
+    mosquitto = FleetMosquitto(tmp_path / "mosquitto")
+    authority = BrokerFolder(tmp_path / "operator")
+    authority.init("broker.example", mosquitto.served, now=NOW)
+    with mosquitto, ExitStack() as stack:
+        site = Site(mosquitto, authority, stack)
+        backend = Running(mosquitto, tmp_path / "backend", stack)
+        backend.start(tls=site.files("backend-1", Role.BACKEND))
+        spy = Running(mosquitto, tmp_path / "spy", stack)
+        spy.start(tls=site.files("home/spy"), wait=False)
+        (one,) = alerts(1)
+        device = site.connect(f"{one.site}/{one.device}")
+        with suppress(DeliveryError):  # what it would have to guess
+            site.connect("home/thief").subscribe("$share/familiar/familiar/v1/+/+/event/match", 5)
+        for _ in range(3):  # one would be enough for them, if they had a share
+            device.publish(Outgoing(topic(one), to_cloudevent(one)))
+        until_pumped(device, lambda: len(device.acknowledged) == 3)
+        until(lambda: backend.counted("received_total") == 3, "the backend has all of it")
+        assert backend.counted("stored_total") == 1
+        assert spy.counted("received_total") == 0
 
 
 def test_duplicates_are_counted(running: Running, broker: Mosquitto) -> None:

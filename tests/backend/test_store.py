@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 import threading
@@ -160,6 +161,16 @@ def test_a_batch_is_stored_as_a_whole_or_not_at_all(
         store.keep([alert(1), alert(2, sequence=2**70)], now=NOW)
     assert rows(database, tmp_path) == []
     assert len(store.keep([alert(1)], now=NOW).stored) == 1
+
+
+def test_a_database_has_a_name_that_nobody_can_guess(
+    store: EncounterStore, database: str, tmp_path: Path
+) -> None:
+    with closing(EncounterStore(database, tmp_path)) as other:
+        assert other.name == store.name
+    with closing(EncounterStore("", tmp_path / "other")) as other:
+        assert other.name != store.name
+    assert re.fullmatch("[0-9a-f]{32}", store.name)
 
 
 def test_another_format_is_refused(
