@@ -137,6 +137,10 @@ sbom: ## what a device is made of, as CycloneDX: build/sbom.json
 		-o build/sbom.json deploy/requirements/run.txt
 	@echo "written to build/sbom.json"
 
+reference: ## write docs/reference/ anew, from the program itself
+	@deploy/setup.sh dev
+	PYTHONPATH=. $(PY) deploy/docs/reference.py
+
 lock: ## resolve the requirement files anew (needs uv)
 	cd deploy/requirements && ./lock.sh
 

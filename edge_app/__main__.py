@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "operator": "operator:app",
     "broker": "broker:app",
     "backend": "backend:app",
+    "config": "config:app",
     "calibrate": "calibrate:calibrate",
     "doctor": "doctor:doctor",
     "bench": "bench:bench",
@@ -136,7 +137,11 @@ def start(
     ] = False,
 ) -> None:
     folder = home or _default_home()
-    loaded = load_config(config or _config_in(folder))
+    named = config or _config_in(folder)
+    if context.invoked_subcommand == "config":  # which has more to say than the first fault
+        context.obj = named
+        return
+    loaded = load_config(named)
     level = "info" if verbose else loaded.log.level
     set_up_logs(sys.stderr, form=loaded.log.format, level=level)
     context.obj = Session(loaded, Home(folder, key_file), SystemClock())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -609,107 +610,127 @@ def load_config(path: Path | None) -> Config:
     """
     if path is None:
         return make_config({})
-    try:
-        stated = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; name an existing configuration") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+    stated = tomllib.loads(read_toml(path))
     try:
         return make_config(stated)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def make_config(stated: Mapping[str, Any]) -> Config:
-    """The defaults, with what is stated (nested mappings) put over them."""
+def read_toml(path: Path) -> str:
+    """The text of a file that is TOML. Raises ConfigError."""
     try:
-        config = Config.model_validate(_merge(Config().model_dump(), stated, prefix=""))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{key}: {first['msg']}") from error
-    _check_bounds(config)
-    _check_scan(config.scan)
-    _check_quality(config.quality, "quality")
-    _check_quality(config.enrolment_quality, "enrolment_quality")
-    _check_zone(config.attention.zone)
-    _check_pins(config)
-    if config.purpose is not Purpose.ASSIST and len(config.attention.zone) < 3:
-        raise ConfigError(
-            f'attention.zone: purpose "{config.purpose}" searches the marked zone only; '
-            "state its corners, e.g. zone = [[0.3, 0], [0.7, 0], [0.7, 1], [0.3, 1]]"
-        )
+        text = path.read_text(encoding="utf-8")
+        tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; name an existing configuration") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+    return text
+
+
+def make_config(stated: Mapping[str, Any]) -> Config:
+    """The defaults, with what is stated (nested mappings) put over them.
+
+    Raises ConfigError: the first fault that `examine_config` finds.
+    """
+    config, faults = examine_config(stated)
+    if config is None:
+        raise ConfigError(faults[0])
     return config
 
 
-def _check_scan(plan: ScanPlan) -> None:
+def examine_config(stated: Mapping[str, Any]) -> tuple[Config | None, tuple[str, ...]]:
+    """The configuration, or None and everything that is wrong with it, each with its key."""
+    faults: list[str] = []
+    merged = _merge(Config().model_dump(), stated, prefix="", faults=faults)
+    faults += _out_of_bounds(merged)
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        faults += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        return None, tuple(faults)
+    faults += [
+        *_scan_faults(config.scan),
+        *_quality_faults(config.quality, "quality"),
+        *_quality_faults(config.enrolment_quality, "enrolment_quality"),
+        *_zone_faults(config.attention.zone, config.purpose),
+        *_pin_faults(config),
+    ]
+    return (None if faults else config), tuple(faults)
+
+
+def _scan_faults(plan: ScanPlan) -> Iterator[str]:
     for name in (plan.tile_detector, plan.scan_detector, plan.follow_detector):
         if name not in GEOMETRIES:
-            raise ConfigError(
-                f'scan: "{name}" is no detector; choose one of: {", ".join(GEOMETRIES)}'
-            )
+            yield f'scan: "{name}" is no detector; choose one of: {", ".join(GEOMETRIES)}'
 
 
-def _check_quality(limits: QualityLimits, section: str) -> None:
+def _quality_faults(limits: QualityLimits, section: str) -> Iterator[str]:
     if not limits.min_brightness < limits.max_brightness:
-        raise ConfigError(f"{section}: min_brightness must be below max_brightness")
+        yield f"{section}: min_brightness must be below max_brightness"
 
 
-def _check_zone(zone: tuple[tuple[float, float], ...]) -> None:
+def _zone_faults(zone: tuple[tuple[float, float], ...], purpose: Purpose) -> Iterator[str]:
     """A zone is a marked part of the picture: inside it, and not nearly all of it (P11)."""
+    if purpose is not Purpose.ASSIST and len(zone) < 3:
+        yield (
+            f'attention.zone: purpose "{purpose}" searches the marked zone only; '
+            "state its corners, e.g. zone = [[0.3, 0], [0.7, 0], [0.7, 1], [0.3, 1]]"
+        )
     if not zone:
         return
     if not all(0 <= share <= 1 for corner in zone for share in corner):
-        raise ConfigError("attention.zone: corners are shares of width and height, from 0 to 1")
+        yield "attention.zone: corners are shares of width and height, from 0 to 1"
+        return
     edges = zip(zone, (*zone[1:], zone[0]), strict=True)
     area = abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in edges)) / 2
     if not _ZONE_AREA[0] <= area <= _ZONE_AREA[1]:
-        raise ConfigError(
+        yield (
             f"attention.zone: covers {area:.0%} of the picture; mark between "
             f"{_ZONE_AREA[0]:.0%} and {_ZONE_AREA[1]:.0%}, the place where people agreed to be seen"
         )
 
 
-def _check_pins(config: Config) -> None:
+def _pin_faults(config: Config) -> Iterator[str]:
     pins = config.pins
     stated = {key: pin for key, pin in pins.model_dump().items() if isinstance(pin, str) and pin}
-    named = list(stated.values())
     for key, pin in stated.items():
         if pin not in PINS:
-            raise ConfigError(
+            yield (
                 f"pins.{key}: {pin!r} is no pin for it; write {PINS[0]} to {PINS[-1]}, the number "
                 "of the GPIO and not of the pin, see docs/wiring.md"
             )
-        if named.count(pin) > 1:
-            raise ConfigError(f"pins: {pin} is named more than once; each part needs its own")
+    for pin, times in Counter(stated.values()).items():
+        if times > 1:
+            yield f"pins: {pin} is named more than once; each part needs its own"
     if config.indicator.led and pins.indicator:
-        raise ConfigError(
-            "indicator.led and pins.indicator are both set; there is one light, state one"
-        )
+        yield "indicator.led and pins.indicator are both set; there is one light, state one"
 
 
-def _merge(defaults: dict[str, Any], stated: Mapping[str, Any], *, prefix: str) -> dict[str, Any]:
+def _merge(
+    defaults: dict[str, Any], stated: Mapping[str, Any], *, prefix: str, faults: list[str]
+) -> dict[str, Any]:
     merged = dict(defaults)
     for key, value in stated.items():
         if key not in defaults:
             close = difflib.get_close_matches(key, defaults, n=1)
             hint = f'; did you mean "{prefix}{close[0]}"?' if close else ""
-            raise ConfigError(f'unknown key "{prefix}{key}"{hint}')
-        if isinstance(defaults[key], dict):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f'"{prefix}{key}" is a section; write [{prefix}{key}]')
-            merged[key] = _merge(defaults[key], value, prefix=f"{prefix}{key}.")
-        else:
+            faults.append(f'unknown key "{prefix}{key}"{hint}')
+        elif not isinstance(defaults[key], dict):
             merged[key] = value
+        elif isinstance(value, Mapping):
+            merged[key] = _merge(defaults[key], value, prefix=f"{prefix}{key}.", faults=faults)
+        else:
+            faults.append(f'"{prefix}{key}" is a section; write [{prefix}{key}]')
     return merged
 
 
-def _check_bounds(config: Config) -> None:
-    for key, value in numbers(config.model_dump()):
-        low, high = BOUNDS[key]
+def _out_of_bounds(tree: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in numbers(tree):
+        low, high = BOUNDS.get(key, (-math.inf, math.inf))
         if not (math.isfinite(value) and low <= value <= high):
-            raise ConfigError(f"{key}: {value:g} is not between {low:g} and {high:g}")
+            yield f"{key}: {value:g} is not between {low:g} and {high:g}"
 
 
 def numbers(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -1,0 +1,30 @@
+"""The reference pages are what the program says of itself now."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+PAGES = ("configuration.md", "commands.md", "exit-statuses.md")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reference")
+    subprocess.run(
+        [sys.executable, "deploy/docs/reference.py", str(folder)],
+        cwd=ROOT, check=True, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_committed_is_current(written: Path, page: str) -> None:
+    """Else run `make reference`."""
+    committed = ROOT / "docs" / "reference" / page
+    assert committed.read_text("utf-8") == (written / page).read_text("utf-8")
