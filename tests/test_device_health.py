@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ from tests.brokers import PASSWORD, Mosquitto
 from tests.deploy.messages import require_described
 from tests.test_device import Camera
 from tests.test_fleet_device import Watching
+from tests.test_fleet_device import device as watching_device
 
 TOPICS = Topics("home", "glasses")
 
@@ -129,6 +132,36 @@ def test_alerts_that_were_dropped_are_told(home: Home, mosquitto: Mosquitto) -> 
         until(lambda: told(subscriber), "the first")
         assert told(subscriber)[0]["outbox"]["expired"] == 1
         assert told(subscriber)[0]["outbox"]["forced_out"] == 1
+
+
+def test_what_expires_leaves_the_disk_while_there_is_no_broker(home: Home, tmp_path: Path) -> None:
+    with closing(
+        Outbox(
+            home.outbox_path,
+            key=outbox_key(store_key(home.keys)),
+            max_alerts=2,
+            boot_id="b",
+            clock=SystemClock(),
+        )
+    ) as outbox:
+        outbox.put("a", "t", b"x", datetime.now(UTC) - timedelta(seconds=1))
+
+    def waiting() -> int:
+        for path in home.folder.glob("outbox.sqlite*"):
+            shutil.copy(path, tmp_path)
+        with closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as database:
+            return int(database.execute("SELECT count(*) FROM alert").fetchone()[0])
+
+    assert waiting() == 1
+    camera = Watching()
+    thread = threading.Thread(target=watching_device(home, camera).run)
+    thread.start()
+    try:
+        until(lambda: waiting() == 0, "the alert is dropped")
+        assert time.monotonic() < camera._until, "and not at the end only"
+    finally:
+        camera.done.set()
+        thread.join(60)
 
 
 def test_a_lost_camera_is_told_at_once(home: Home, mosquitto: Mosquitto) -> None:

@@ -29,13 +29,14 @@ from typer.testing import CliRunner
 from edge_app import doctor
 from edge_app.__main__ import app
 from edge_app.adapters import sealed
+from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.keys import outbox_key, store_key
 from edge_app.adapters.outbox import Outbox
 from edge_app.app import Home, models_dir
 from edge_app.errors import ConfigError
 from edge_app.publisher.broker import LIFETIME, LIST_LIFETIME, BrokerFolder
 from edge_app.publisher.certificates import Role
-from edge_app.records import Calibration
+from edge_app.records import Calibration, ClockState
 from tests.brokers import FleetMosquitto, free_port
 from tests.fleets import CLOCK, MODEL, Fleet, person, served
 
@@ -543,6 +544,9 @@ def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_nothing_in_the_home_is_changed(device: Device) -> None:
+    """Nor is the newest time noted, as a run does with a clock that is synchronised."""
+    device.patch.setattr(SystemClock, "state", lambda _: ClockState.SYNCHRONISED)
+    (device.path / "withdrawn" / "newest-time").unlink()
     before = tree(device.path)
     assert before
     assert device.examined()[0] == 0
