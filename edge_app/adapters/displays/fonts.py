@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from PIL import ImageFont
+from PIL import ImageFont, features
 
 from edge_app.core.present import Phrases
 from edge_app.errors import ConfigError
@@ -25,6 +25,9 @@ _FOLDED: Final = str.maketrans(
         "\u0131": "i", "\u2018": "'", "\u2019": "'", "\u2013": "-", "\u2014": "-",
     }
 )  # fmt: skip
+
+_SHAPES: Final = features.check("raqm") and features.check("fribidi")
+"""Whether letters are joined, and written from right to left: Pillow asks the system's fribidi."""
 
 
 class FontSet:
@@ -47,11 +50,18 @@ class FontSet:
         """Return what can be shown of a text, on one line.
 
         A letter without a glyph becomes its base letter (é: e, ø: o); if there is none, it is
-        left out. Empty if less than half of the letters remain: half a name is another's.
+        left out. Empty if less than half of the letters remain: half a name is another's. Empty,
+        too, if the letters have to be joined or turned around, and nothing here can do that.
         """
         shown = self._best(text)[0]
+        if not _SHAPES and _is_shaped(text):
+            self._complain("install the system's fribidi: `sudo apt install libfribidi0`")
+            return ""
         if 2 * _letters(shown) < _letters(text):
-            self._complain()
+            self._complain(
+                "install a font that has them, e.g. `sudo apt install fonts-noto-cjk`, and name "
+                "its file in hud.fonts"
+            )
             return ""
         return shown
 
@@ -88,19 +98,28 @@ class FontSet:
                 shown = shown[:-1]
         return shown.rstrip() + face.ellipsis, font
 
+    def fit_two(
+        self, text: str, sizes_px: Sequence[int], width_px: float, *, mode: str = "L"
+    ) -> tuple[list[str], ImageFont.FreeTypeFont]:
+        """Return the text on one line or two, in the largest size that fits."""
+        words = text.split()
+        splits = [[" ".join(words[:i]), " ".join(words[i:])] for i in range(1, len(words))]
+        ways = [[text], *sorted(splits, key=lambda lines: max(map(len, lines)))[:1]]
+        fitted = [[self.fit(line, sizes_px, width_px, mode=mode) for line in way] for way in ways]
+        best = max(fitted, key=lambda way: min(font.size for _, font in way))
+        smallest = min(best, key=lambda line: line[1].size)[1]
+        return [shown for shown, _ in best], smallest
+
     def _choose(self, text: str) -> tuple[str, _Face]:
         """The first face that shows the most letters as they are, else those it can fold."""
         text = " ".join(text.split())
         best = max(self._faces, key=lambda face: (face.count(text), _letters(face.legible(text))))
         return best.legible(text), best
 
-    def _complain(self) -> None:
+    def _complain(self, remedy: str) -> None:
         if not self._complained:
             self._complained = True
-            _log.warning(
-                "a name has letters that the display's fonts lack; install one that has them, e.g."
-                " `sudo apt install fonts-noto-cjk`, and name its file in hud.fonts"
-            )
+            _log.warning("a name has letters that the display cannot draw; %s", remedy)
 
 
 class _Face:
@@ -149,3 +168,11 @@ class _Face:
 
 def _letters(text: str) -> int:
     return sum(char.isalnum() for char in text)
+
+
+def _is_shaped(text: str) -> bool:
+    """Whether it runs from right to left, or has vowels that stand around their letter."""
+    return any(
+        unicodedata.bidirectional(char) in {"R", "AL"} or unicodedata.category(char) == "Mc"
+        for char in text
+    )

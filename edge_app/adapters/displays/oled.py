@@ -30,6 +30,7 @@ _GAP_PX: Final = 4
 _NAME_SIZES_PX: Final = (30, 26, 22, 19, 16, 14, 13, 12, 11)
 _DETAIL_SIZES_PX: Final = (14, 12, 11)
 _STATUS_SIZES_PX: Final = (12, 11)
+_ALONE_SIZES_PX: Final = (22, 19, 16, 14, 13, 12, 11)
 
 
 def draw_view(view: HudView, fonts: FontSet, language: str) -> Image.Image:
@@ -45,7 +46,9 @@ def draw_view(view: HudView, fonts: FontSet, language: str) -> Image.Image:
     draw = ImageDraw.Draw(image)
     draw.fontmode = "1"
     bottom = HEIGHT_PX
-    if view.status:
+    if view.status and not view.lines:
+        _draw_alone(draw, view, fonts)
+    elif view.status:
         bottom -= _STATUS_PX
         _draw_status(draw, view, fonts)
     lines = view.lines[:_MAX_ROWS]
@@ -173,6 +176,19 @@ def _draw_status(draw: ImageDraw.ImageDraw, view: HudView, fonts: FontSet) -> No
     text, font = fonts.fit(view.status, _STATUS_SIZES_PX, WIDTH_PX - _GAP_PX, mode="1")
     middle = (WIDTH_PX / 2, (top + HEIGHT_PX) / 2)
     draw.text(middle, text, fill=int(not view.fault), font=font, anchor="mm")
+
+
+def _draw_alone(draw: ImageDraw.ImageDraw, view: HudView, fonts: FontSet) -> None:
+    """The status, large, in the middle."""
+    lines, font = fonts.fit_two(view.status, _ALONE_SIZES_PX, WIDTH_PX - _GAP_PX, mode="1")
+    step = font.size + _GAP_PX
+    top = (HEIGHT_PX - len(lines) * step) / 2
+    if view.fault:
+        box = (0, top - _GAP_PX, WIDTH_PX - 1, HEIGHT_PX - top + _GAP_PX)
+        draw.rectangle(box, fill=1)
+    for row, line in enumerate(lines):
+        middle = (WIDTH_PX / 2, top + (row + 0.5) * step)
+        draw.text(middle, line, fill=int(not view.fault), font=font, anchor="mm")
 
 
 def _draw_person(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_app.adapters.displays import fonts
 from edge_app.adapters.displays.fonts import FontSet
 from edge_app.core.present import phrases
 from edge_app.errors import ConfigError
@@ -62,11 +63,23 @@ def test_a_name_that_cannot_be_read_gives_its_place_to_the_relation(
     assert FONTS.who(HudLine(name, relation, Direction.LEFT, False), phrases("en")) == shown
 
 
+@pytest.mark.parametrize("name", ["محمد علي", "שרה", "Ali محمد", "मोदी"])
+def test_letters_are_not_drawn_the_wrong_way_round(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Pillow that finds no fribidi writes Arabic from left to right, unjoined."""
+    monkeypatch.setattr(fonts, "_SHAPES", False)
+    line = HudLine(name, "friend", Direction.LEFT, False)
+    assert FontSet().who(line, phrases("en")) == ("friend", "")
+    assert "libfribidi0" in caplog.text
+    assert FontSet().legible("Zoë Ødegård") == "Zoe Odegard"
+
+
 def test_the_remedy_is_logged_once_and_without_the_name(caplog: pytest.LogCaptureFixture) -> None:
-    fonts = FontSet()
+    made = FontSet()
     with caplog.at_level(logging.DEBUG):
         for name in ("Anna", "李小龙", "Жанна"):
-            fonts.legible(name)
+            made.legible(name)
     (record,) = caplog.records
     assert "hud.fonts" in record.getMessage()
     assert "李" not in caplog.text
@@ -91,6 +104,22 @@ def test_a_text_too_long_is_cut_between_letters(text: str) -> None:
     assert font.getlength(shown) <= 60
     assert shown.endswith("…")
     assert font.size == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", [""]),
+        ("no", ["no"]),
+        ("no sound", ["no sound"]),
+        ("gallery old, go online", ["gallery old,", "go online"]),
+        ("W" * 60, ["WWWWWWWW…"]),
+    ],
+)
+def test_a_text_is_broken_where_it_gets_larger_by_it(text: str, lines: list[str]) -> None:
+    shown, font = FONTS.fit_two(text, (22, 16, 11), 124)
+    assert all(font.getlength(line) <= 124 for line in shown)
+    assert shown == lines or text.startswith("W")
 
 
 def test_a_file_that_is_no_font(tmp_path: Path) -> None:

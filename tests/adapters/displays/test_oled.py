@@ -104,6 +104,15 @@ def test_what_is_only_worth_knowing_is_no_bar() -> None:
     assert 20 < ink(image, (0, 51, 128, 64)) < 128 * 13 / 4
 
 
+def test_a_status_alone_is_large_and_in_the_middle() -> None:
+    box = drawn(status="camera lost").getbbox()
+    assert box is not None
+    assert box[3] - box[1] >= 14
+    assert abs((box[1] + box[3]) / 2 - 32) <= 4
+    assert ink(drawn(status="camera lost", fault=True)) > 128 * 20
+    assert ink(drawn(status=LONG, fault=True), (0, 0, 2, 64)) > 0
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_every_person_has_a_row_of_their_own(count: int) -> None:
     image = drawn(*[line("Anna", "friend") for _ in range(count)])
