@@ -77,7 +77,7 @@ class ProgramSpeaker:
                 self._changed.notify()
 
     def close(self) -> None:
-        """Finish what is being spoken and what waits, then stop."""
+        """Finish what is being spoken, and what waits if it can be heard; then stop."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -96,9 +96,9 @@ class ProgramSpeaker:
                 self._retry_s if self.complaint else None,
             )
             speech, self._next = self._next, None
-            if speech is None and not self._closing:
-                return ()
-            return speech
+            if self._closing:
+                return None if self.complaint else speech
+            return speech or ()
 
     def _speak(self, speech: tuple[Utterance, ...]) -> str:
         """Return what went wrong, or an empty string. Never the text: it holds a name."""

@@ -152,7 +152,9 @@ def test_the_newest_speech_replaces_the_one_that_waits(
 ) -> None:
     gate = tmp_path / "gate"
     hold = f"while [ ! -e {gate} ]; do sleep 0.01; done"
-    speaker = make(program("speak", f"cat >> {tmp_path}/said; touch {tmp_path}/began; {hold}"))
+    kept = f"tee -a {tmp_path}/said > {tmp_path}/text; touch {tmp_path}/began"
+    sound = f"espeak-ng --stdin --stdout < {tmp_path}/text"
+    speaker = make(program("speak", f"{kept}; {hold}; {sound}"))
     speaker.say("one.")
     until((tmp_path / "began").exists, "the first")
     for text in ("two.", "three.", "four."):
@@ -255,6 +257,19 @@ def test_sound_that_comes_back_is_noticed_without_a_word(
     card.touch()
     until(lambda: not speaker.silent, "that it is back")
     assert len(caplog.records) == 1
+
+
+def test_what_cannot_be_heard_does_not_hold_up_the_end(
+    make: Make, program: Program, tmp_path: Path
+) -> None:
+    synthesiser = program("speak", f"touch {tmp_path}/spoken; cat")
+    speaker = make(synthesiser, player=("false",))
+    until(lambda: speaker.silent, "that it cannot be heard")
+    with speaker._changed:
+        speaker._next, speaker._closing = (Utterance("Anna"),), True
+        speaker._changed.notify()
+    speaker.close()
+    assert not (tmp_path / "spoken").exists()
 
 
 def test_closing_twice_and_speaking_after_it_are_harmless(make: Make, tmp_path: Path) -> None:
