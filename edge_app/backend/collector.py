@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.2
 _MOST_AT_ONCE: Final = 1_000
+_QUIET_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Collector:
         self._manager = manager
         self._random = SystemRandom()
         self._failures = 0
+        self._failure = ""
         self._was_ready = False
 
     def run(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
@@ -87,23 +89,53 @@ class Collector:
             except (DeliveryError, StorageError) as error:
                 self._metrics.failures.inc()
                 self._metrics.connected.set(0)
-                _log.warning("backend: %s", error)
-                self._pause(stop, str(error))
+                if str(error) != self._failure:  # an outage that goes on is told of once
+                    _log.warning("backend: %s", error)
+                self._failure = str(error)
+                self._pause(stop, self._failure)
+
+    def retire(self) -> None:
+        """Take what the broker still keeps for this instance, and have it keep nothing more.
+
+        Raises:
+            DeliveryError: the broker is not reached, or lost; to be tried again.
+            StorageError: the same for the database.
+        """
+        link = self._connect()
+        try:
+            for shared in self._shared_topics():
+                link.unsubscribe(shared)
+            came_s = self._clock.monotonic_s()
+            while self._clock.monotonic_s() - came_s < _QUIET_S:
+                if self._take(link):
+                    came_s = self._clock.monotonic_s()
+            link.end_session()
+        finally:
+            link.drop()
+
+    def _connect(self) -> Link:
+        link = self._connector.connect()
+        if not link.is_v5:
+            link.drop()
+            raise DeliveryError(
+                f"{self._connector.address} speaks MQTT 3.1.1 only, and a backend needs the "
+                "shared subscriptions of MQTT 5; use another broker"
+            )
+        return link
+
+    def _shared_topics(self) -> list[str]:
+        # mosquitto lets any client join a group whose name it knows, and what it then may not read
+        # is lost. So the name is a secret, that of the database.
+        topics = (MATCHES_OF_ALL_DEVICES, DEPARTURES_OF_ALL_DEVICES)
+        return [f"$share/{self._store.name}/{topic}" for topic in topics]
 
     def _collect(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
-        link = self._connector.connect()
+        link = self._connect()
         try:
-            if not link.is_v5:
-                raise DeliveryError(
-                    f"{self._connector.address} speaks MQTT 3.1.1 only, and a backend needs the "
-                    "shared subscriptions of MQTT 5; use another broker"
-                )
-            for topics in (MATCHES_OF_ALL_DEVICES, DEPARTURES_OF_ALL_DEVICES):
-                # mosquitto lets any client join a group whose name it knows, and what it then may
-                # not read is lost. So the name is a secret, that of the database.
-                shared = f"$share/{self._store.name}/{topics}"
+            for shared in self._shared_topics():
                 link.subscribe(shared, self._settings.connect_timeout_s)
             self._metrics.connected.set(1)
+            self._failure = ""
             if not self._was_ready:
                 self._was_ready = True
                 on_ready()
@@ -117,8 +149,8 @@ class Collector:
         finally:
             link.drop()
 
-    def _take(self, link: Link) -> None:
-        """Store what has come in one transaction, then tell the broker."""
+    def _take(self, link: Link) -> int:
+        """Store what has come in one transaction, then tell the broker; returns how much."""
         link.pump(_POLL_S)
         come = 0
         while come < len(link.received) < _MOST_AT_ONCE:
@@ -127,7 +159,7 @@ class Collector:
         batch = list(link.received)
         link.received.clear()
         if not batch:
-            return
+            return 0
         self._metrics.received.inc(len(batch))
         events = self._events(batch)
         self._forget([event for event in events if isinstance(event, Departure)])
@@ -135,6 +167,7 @@ class Collector:
         self._failures = 0
         for message in batch:
             link.take(message)
+        return len(batch)
 
     def _events(self, batch: Sequence[Incoming]) -> list[Alert | Departure]:
         """What of a batch is one; the rest is counted, and nothing of it is told."""

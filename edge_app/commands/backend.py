@@ -36,65 +36,45 @@ app = typer.Typer(
 )
 
 
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        help="mqtt://host:1883 or mqtts://host:8883; default as configured.",
+        metavar="URL",
+    ),
+]
+
+
 @app.command()
-def run(
-    context: typer.Context,
-    broker_url: Annotated[
-        str | None,
-        typer.Option(
-            "--broker",
-            help="mqtt://host:1883 or mqtts://host:8883; default as configured.",
-            metavar="URL",
-        ),
-    ] = None,
-) -> None:
+def run(context: typer.Context, broker_url: Broker = None) -> None:
     """Collect until told to end. What comes meanwhile the broker keeps, for the next start."""
     session: Session = context.obj
-    config, clock = session.config, session.clock
-    settings, mqtt = config.backend, config.mqtt
-    url = broker_url or mqtt.broker
-    if not url:
-        raise ConfigError("no broker is named; give --broker, or mqtt.broker in the configuration")
-    address, tls = broker(config, url)
-    metrics, manager = Metrics(), ServiceManager(os.environ.get("NOTIFY_SOCKET"))
+    settings, metrics = session.config.backend, Metrics()
+    manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
     with (
         closing(_store(session)) as store,
         served(metrics, settings.metrics_host, settings.metrics_port),
         _stopped_by_signals() as stop,
     ):
-        # At a broker that asks for no certificates; the store's name itself is nobody's business.
-        digest = hashlib.sha256(store.name.encode()).hexdigest()[:12]
-        client_id = f"familiar-backend-{digest}-{settings.instance}"
-        connector = Connector(
-            address,
-            tls_context(address, tls),
-            client_id,
-            link_settings(config),
-            durable=None,
-            taking=Taking(settings.session_expiry_s, settings.most_untaken),
-        )
-        hours = settings.retention_h.model_dump()
-        retention = Retention(
-            store,
-            metrics,
-            limits={purpose: timedelta(hours=hours[purpose]) for purpose in Purpose},
-            interval_s=settings.purge_interval_s,
-            clock=clock,
-        )
-        collector = Collector(
-            connector,
-            store,
-            retention,
-            metrics,
-            settings=CollectorSettings(
-                mqtt.connect_timeout_s, mqtt.backoff_min_s, mqtt.backoff_max_s
-            ),
-            clock=clock,
-            manager=manager,
-        )
+        collector = _collector(session, broker_url, store, metrics, manager)
         manager.ready()
         collector.run(stop, on_ready=lambda: out.print("collecting"))
         manager.stopping()
+
+
+@app.command()
+def retire(context: typer.Context, broker_url: Broker = None) -> None:
+    """Take what the broker still keeps for an instance that was stopped, and end its session.
+
+    Before an instance goes for good: else it keeps getting its share of the alerts.
+    """
+    session: Session = context.obj
+    metrics = Metrics()
+    with closing(_store(session)) as store:
+        _collector(session, broker_url, store, metrics, ServiceManager(None)).retire()
+    name = session.config.backend.instance
+    out.print(f'The broker keeps nothing for "{name}" any more.', markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -115,6 +95,43 @@ def forget(
         print_json({"deleted": deleted})
     else:
         out.print(f"{count(deleted, 'encounter')} deleted.")
+
+
+def _collector(
+    session: Session,
+    broker_url: str | None,
+    store: EncounterStore,
+    metrics: Metrics,
+    manager: ServiceManager,
+) -> Collector:
+    config, clock = session.config, session.clock
+    settings, mqtt = config.backend, config.mqtt
+    url = broker_url or mqtt.broker
+    if not url:
+        raise ConfigError("no broker is named; give --broker, or mqtt.broker in the configuration")
+    address, tls = broker(config, url)
+    # At a broker that asks for no certificates; the store's name itself is nobody's business.
+    digest = hashlib.sha256(store.name.encode()).hexdigest()[:12]
+    connector = Connector(
+        address,
+        tls_context(address, tls),
+        f"familiar-backend-{digest}-{settings.instance}",
+        link_settings(config),
+        durable=None,
+        taking=Taking(settings.session_expiry_s, settings.most_untaken),
+    )
+    hours = settings.retention_h.model_dump()
+    retention = Retention(
+        store,
+        metrics,
+        limits={purpose: timedelta(hours=hours[purpose]) for purpose in Purpose},
+        interval_s=settings.purge_interval_s,
+        clock=clock,
+    )
+    patience = CollectorSettings(mqtt.connect_timeout_s, mqtt.backoff_min_s, mqtt.backoff_max_s)
+    return Collector(
+        connector, store, retention, metrics, settings=patience, clock=clock, manager=manager
+    )
 
 
 def _store(session: Session) -> EncounterStore:

@@ -96,3 +96,20 @@ def test_forget_deletes_beside_a_running_instance(tmp_path: Path) -> None:
         assert json.loads(done.stdout) == {"deleted": 4}
         publish(broker, alerts(10, begin=10))
         until(lambda: len(stored_ids(home)) == 12, "of the others more are stored")
+
+
+def test_one_that_goes_for_good_leaves_nothing_behind(tmp_path: Path) -> None:
+    home, sent = tmp_path / "home", alerts(40)
+    with Mosquitto(tmp_path / "mosquitto") as broker, Backend(home, broker, "one") as one:
+        with Backend(home, broker, "two") as two:
+            pass
+        publish(broker, sent[:20])
+        until(lambda: len(stored_ids(home)) == 10, "one takes its share")
+        done = subprocess.run(
+            two.command("retire"), check=False, capture_output=True, text=True, cwd=ROOT
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(stored_ids(home)) == 20
+        publish(broker, sent[20:])
+        until(lambda: len(stored_ids(home)) == 40, "one takes everything")
+        assert one.stop() == 0

@@ -306,6 +306,16 @@ class Link:
         """Say goodbye, so that the broker does not send our will."""
         self._client.disconnect()
 
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Want no more of this; what the broker keeps for us already still comes."""
+        self._client.unsubscribe(topic_filter)
+
+    def end_session(self) -> None:
+        """Say goodbye for ever: an MQTT 5 broker forgets our session, and what it kept for us."""
+        self._client.disconnect(
+            properties=self._properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
+        )
+
     def drop(self) -> None:
         """Close the socket, whatever state it is in."""
         sock = self._client.socket()
