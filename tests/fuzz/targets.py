@@ -14,6 +14,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from edge_app.backend.intake import read_message
 from edge_app.core.acknowledge import decode_acknowledgment, sign_acknowledgment
 from edge_app.core.consent import decode, encode
 from edge_app.core.keyring import (
@@ -60,6 +61,7 @@ from tests.fuzz.service import (
     post_sealed,
 )
 from tests.people import NOW, enrolment, faces, record
+from tests.support import ROOT
 
 _KEY: Final = bytes(32)
 _DEVICE: Final = X25519PrivateKey.from_private_bytes(b"\x01" * 32)
@@ -68,6 +70,15 @@ _SIGNER: Final = Ed25519PrivateKey.from_private_bytes(b"\x02" * 32)
 _ID: Final = "ab" * 32
 _PERSON: Final = enrolment(1, faces(2))
 _TEXT, _MATRIX = pack_people([_PERSON])
+
+
+_SCHEMAS: Final = ROOT / "deploy" / "schemas" / "examples"
+
+
+def _event(kind: str) -> Callable[[bytes], object]:
+    """As a backend reads it."""
+    topic = f"familiar/v1/riverside/glasses-1/event/{kind}"
+    return lambda data: read_message(topic, data)
 
 
 def _shard(data: bytes) -> None:
@@ -130,6 +141,8 @@ TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
     ),
     "request": (decode_request, encode_request(RevokeRequest(new_code(bytes(15))))),
     "reply": (decode_reply, encode_reply(Reply(Status.LEFT, "has left"))),
+    "match-event": (_event("match"), (_SCHEMAS / "match-v1-assist.json").read_bytes()),
+    "departure-event": (_event("departure"), (_SCHEMAS / "departure-v1.json").read_bytes()),
     "device-file": (_public(read_device), identity_json(DeviceKey("gate", _ID, _ID))),
     "station-file": (_public(read_station), identity_json(StationKey("desk", _ID))),
     "fleet-file": (
