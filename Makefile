@@ -137,9 +137,15 @@ sbom: ## what a device is made of, as CycloneDX: build/sbom.json
 		-o build/sbom.json deploy/requirements/run.txt
 	@echo "written to build/sbom.json"
 
-reference: ## write docs/reference/ anew, from the program itself
+docs: ## the documentation as a site in build/site; a link that leads nowhere fails
+	@deploy/setup.sh docs
+	build/docs/bin/mkdocs build --quiet --strict -f deploy/docs/mkdocs.yml
+	@echo "Look at build/site/index.html."
+
+reference: ## write docs/reference/ and the picture of the architecture anew, from the program itself
 	@deploy/setup.sh dev
 	PYTHONPATH=. $(PY) deploy/docs/reference.py
+	PYTHONPATH=. $(PY) deploy/docs/architecture.py
 
 lock: ## resolve the requirement files anew (needs uv)
 	cd deploy/requirements && ./lock.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prepares .venv for one make target: deploy/setup.sh (demo|dev); with `audit`,
-# `home-assistant` or `node-red`, an environment of that name in build/.
+# `docs`, `home-assistant` or `node-red`, an environment of that name in build/.
 # Python packages are pinned and hashed. Debian packages are installed when this runs as root,
 # and asked for otherwise.
 set -eu
@@ -43,7 +43,7 @@ apart() {
     exit 0
 }
 
-[ "$kind" = audit ] && apart audit "$python"
+case $kind in audit | docs) apart "$kind" "$python" ;; esac
 if [ "$kind" = node-red ]; then
     command -v npm >/dev/null || need nodejs npm
     wanted=deploy/node-red/package-lock.json

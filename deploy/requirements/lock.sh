@@ -14,5 +14,6 @@ compile dev.txt pyproject.toml deploy/requirements/demo.in deploy/requirements/d
 compile demo.txt pyproject.toml deploy/requirements/demo.in -c deploy/requirements/dev.txt
 compile run.txt pyproject.toml -c deploy/requirements/dev.txt
 compile audit.txt deploy/requirements/audit.in
+compile docs.txt deploy/requirements/docs.in
 compile models.txt deploy/requirements/models.in -c deploy/requirements/dev.txt
 for_python=3.13 compile home-assistant.txt deploy/requirements/home-assistant.in

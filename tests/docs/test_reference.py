@@ -28,3 +28,13 @@ def test_what_is_committed_is_current(written: Path, page: str) -> None:
     """Else run `make reference`."""
     committed = ROOT / "docs" / "reference" / page
     assert committed.read_text("utf-8") == (written / page).read_text("utf-8")
+
+
+def test_the_picture_of_the_architecture_is_current(tmp_path: Path) -> None:
+    """Else run `make reference`."""
+    subprocess.run(
+        [sys.executable, "deploy/docs/architecture.py", str(tmp_path / "drawn.svg")],
+        cwd=ROOT, check=True, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    committed = ROOT / "docs" / "architecture.svg"
+    assert committed.read_text("utf-8") == (tmp_path / "drawn.svg").read_text("utf-8")
