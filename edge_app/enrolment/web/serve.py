@@ -78,6 +78,7 @@ def serve(
     """
     config = uvicorn.Config(
         service,
+        log_config=None,  # ours holds
         log_level="warning",
         access_log=False,
         server_header=False,
