@@ -6,10 +6,12 @@ https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from edge_app.adapters.mqtt.topics import Topics
 from edge_app.core.health import Condition
+
+_CLOSED: Final = (Condition.CAMERA_COVERED, Condition.CAMERA_LOST)
 
 
 def discovery_topic(topics: Topics, prefix: str) -> str:
@@ -48,7 +50,7 @@ def discovery_payload(topics: Topics, *, version: str) -> bytes:
             "device_class": "connectivity",
             "state_topic": topics.health,
             "value_template": (
-                f"{{{{ 'OFF' if value_json.state == '{Condition.CAMERA_LOST}' else 'ON' }}}}"
+                f"{{{{ 'OFF' if value_json.state in {[c.value for c in _CLOSED]} else 'ON' }}}}"
             ),
         },
         "frame_rate": {
