@@ -11,19 +11,12 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge_app.adapters.stopwatch import TOTAL, StageHistogram
+from edge_app.backend.metrics import Metrics
 from tests.adapters.test_metrics import scrape, serving
 from tests.deploy.messages import DEPLOY
 
 DASHBOARD = json.loads((DEPLOY / "grafana" / "familiar.json").read_text())
-BACKEND = {
-    f"familiar_backend_{name}"
-    for name in (
-        *("received_total", "stored_total", "duplicates_total", "expired_total", "invalid_total"),
-        *("barred_total", "purged_total", "forgotten_total", "failures_total"),
-        *("connected", "lag_seconds_bucket"),
-    )
-}
-"""What `familiar backend` tells."""
+BACKEND = {sample.name for family in Metrics().registry.collect() for sample in family.samples}
 
 
 def expressions() -> list[str]:

@@ -113,3 +113,6 @@ def sending(broker: Mosquitto) -> Iterator[Callable[[str, bytes], None]]:
     finally:
         client.disconnect()
         client.loop_stop()
+        left = client.socket()  # its thread may end before it has closed it
+        if left is not None:
+            left.close()
