@@ -1,0 +1,75 @@
+"""What a shell and a terminal get from the command line: completion, and colours or none."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A PATH on which `familiar` is this program."""
+    shim = tmp_path / "bin" / "familiar"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m edge_app "$@"\n')
+    shim.chmod(0o755)
+    return f"{shim.parent}:/usr/bin:/bin"
+
+
+def completed(path: str, *words: str) -> list[str]:
+    """What bash offers for the last of these words."""
+    script = f"""
+        eval "$(_FAMILIAR_COMPLETE=source_bash familiar)"
+        COMP_WORDS=({" ".join(map(repr, words))})
+        COMP_CWORD={len(words) - 1}
+        _familiar_completion familiar
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", script], env={"PATH": path, "HOME": "/nonexistent"},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_and_options(path: str) -> None:
+    assert completed(path, "familiar", "conf") == ["config"]
+    assert completed(path, "familiar", "people", "") == ["list", "export", "remove"]
+    assert "--broker" in completed(path, "familiar", "run", "--br")
+    assert completed(path, "familiar", "xyz") == []
+
+
+def shown(command: list[str], home: Path, **environment: str) -> bytes:
+    """What a terminal receives."""
+    leader, follower = pty.openpty()
+    subprocess.run(
+        command, stdin=follower, stdout=follower, stderr=follower, check=False, timeout=60,
+        env={**os.environ, "HOME": str(home), "TERM": "xterm-256color", **environment}, cwd=ROOT,
+    )  # fmt: skip
+    os.close(follower)
+    received = b""
+    while True:
+        try:
+            part = os.read(leader, 65_536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        received += part
+    os.close(leader)
+    return received
+
+
+def test_colours_are_for_terminals_that_want_them(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edge_app", "--help"]
+    assert b"\x1b[" in shown(command, tmp_path)
+    assert b"\x1b[1;3" not in shown(command, tmp_path, NO_COLOR="1")
+    piped = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, timeout=60)
+    assert b"\x1b" not in piped.stdout + piped.stderr
