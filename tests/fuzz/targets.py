@@ -6,6 +6,7 @@ A target returns normally, or raises `EdgeAppError`; whatever else it raises is 
 from __future__ import annotations
 
 import tempfile
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from edge_app.backend.intake import read_message
+from edge_app.config import examine_config, read_toml
+from edge_app.config_text import line_of, to_toml
 from edge_app.core.acknowledge import decode_acknowledgment, sign_acknowledgment
 from edge_app.core.consent import decode, encode
 from edge_app.core.keyring import (
@@ -47,7 +50,7 @@ from edge_app.core.request import (
 )
 from edge_app.core.revocation import new_code, normalise_code
 from edge_app.core.shard import open_shard, read_header, seal_shard, templates_into
-from edge_app.errors import EdgeAppError
+from edge_app.errors import ConfigError, EdgeAppError
 from edge_app.publisher.folder import read_device, read_fleet, read_station
 from tests.core.test_fleet_formats import MANIFEST
 from tests.fuzz.service import (
@@ -101,6 +104,20 @@ def _public(read: Callable[[Path], object]) -> Callable[[bytes], object]:
     return target
 
 
+def _config(data: bytes) -> None:
+    """A configuration file, as `familiar config check` reads it."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        text = read_toml(Path(file.name))
+        config, faults = examine_config(tomllib.loads(text))
+        for fault in faults:
+            line_of(text, fault)
+        if config is None:
+            raise ConfigError(faults[0].replace("\n", " "))
+        to_toml(config.model_dump(mode="json"))
+
+
 TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
     "manifest": (decode_manifest, encode_manifest(MANIFEST)),
     "shard": (
@@ -149,6 +166,7 @@ TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
         _public(read_fleet),
         b'{"fleet":"f","format":1,"operator_key":"' + _ID.encode() + b'","purpose":"assist"}',
     ),
+    "config": (_config, (ROOT / "tests" / "fuzz" / "config.toml").read_bytes()),
     "service-body": (post, SOUND_BODY),
     "service-sealed": (post_sealed, new_code(bytes(15)).encode()),
     "service-erasure": (ask_erasure, SOUND_BODY),
