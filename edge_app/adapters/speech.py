@@ -131,7 +131,7 @@ class ProgramSpeaker:
                 timeout=self._timeout_s,
                 check=False,
                 # piper writes its sound to a file first: into memory with it, for it holds a name.
-                env={**os.environ, "TMPDIR": "/dev/shm"},  # noqa: S108 (no file of ours)
+                env={**os.environ, "TMPDIR": "/dev/shm"},  # noqa: S108 (no file of ours)  # nosec B108
             )
         except FileNotFoundError:
             package = _PACKAGES.get(name)

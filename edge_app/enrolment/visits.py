@@ -221,8 +221,8 @@ class Visits:
 
     def _capture(self, session: _Session) -> None:
         agreed, camera = session.visit.agreed, session.camera
-        assert agreed is not None  # noqa: S101 - whoever captures has agreed, see visit.py
-        assert camera is not None  # noqa: S101 - as above
+        assert agreed is not None  # noqa: S101 - whoever captures has agreed, see visit.py  # nosec B101
+        assert camera is not None  # noqa: S101 - as above  # nosec B101
         refusal, stored = None, False
 
         def hand_over(receipt: Receipt, report: EnrolmentReport) -> None:
