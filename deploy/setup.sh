@@ -72,6 +72,8 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Pyth
     { command -v mosquitto || [ -x /usr/sbin/mosquitto ]; } >/dev/null || missing="$missing mosquitto"
     command -v espeak-ng >/dev/null || missing="$missing espeak-ng"
     command -v aplay >/dev/null || missing="$missing alsa-utils"
+    { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 ||
+        missing="$missing postgresql"
     command -v systemd-analyze >/dev/null || missing="$missing systemd"
     # shellcheck disable=SC2086  # a list of packages, meant to be split
     [ -z "$missing" ] || need $missing
