@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -58,6 +59,7 @@ RENEW_BEFORE: Final = timedelta(days=60)
 
 CONFIGURATION_NAME: Final = "mosquitto.conf"
 _KICK_LIFETIME: Final = timedelta(minutes=10)
+_PAUSES_S: Final = (0.5, 2.0)
 _LINK: Final = LinkSettings(connect_timeout_s=10.0, keepalive_s=30)
 _DEVICE_ACL: Final = """\
 # Made by `familiar broker`, which writes it anew: edits are lost.
@@ -376,19 +378,24 @@ class BrokerFolder:
         return True
 
     def _take_over(self, served: Path, name: str, now: datetime) -> bool:
-        """End a client's connection and session, by connecting in its place."""
+        """End a client's connection and session, by connecting in its place.
+
+        A broker that is reading its files again may hang up: it is asked more than once.
+        """
         authority, key = self._authority(), new_key()
         certificate = client_certificate(
             authority, key.public_key(), name, Role.DEVICE, now=now, lifetime=_KICK_LIFETIME
         )
         port = int(_setting(served, "listener").split()[0])
+        address = BrokerAddress("localhost", port, tls=True, username=None, password=None)
         with _in_memory(key_pem(key) + pem(certificate)) as path:
-            check_broker(
-                BrokerAddress("localhost", port, tls=True, username=None, password=None),
-                tls=TlsFiles(self.folder / "ca.crt", path, None),
-                client_id=name,
-                link=_LINK,
-            )
+            tls = TlsFiles(self.folder / "ca.crt", path, None)
+            for pause_s in _PAUSES_S:
+                with suppress(DeliveryError):
+                    check_broker(address, tls=tls, client_id=name, link=_LINK)
+                    return True
+                time.sleep(pause_s)
+            check_broker(address, tls=tls, client_id=name, link=_LINK)
         return True
 
 

@@ -78,7 +78,13 @@ class Site:
         address = self.mosquitto.address
         session = DurableSession(600, ONE.availability, 0) if durable else None
         context = tls_context(address, files)
-        link = Connector(address, context, client_id, LINK, session).connect()
+        connector = Connector(address, context, client_id, LINK, session)
+        try:
+            link = connector.connect()
+        except DeliveryError as error:
+            if "hangs up" not in str(error):
+                raise
+            link = connector.connect()  # it was reading its files again
         self.stack.callback(link.drop)
         return link
 
