@@ -137,6 +137,15 @@ sbom: ## what a device is made of, as CycloneDX: build/sbom.json
 		-o build/sbom.json deploy/requirements/run.txt
 	@echo "written to build/sbom.json"
 
+deb: ## the package for a device: build/deb/familiar_VERSION_ARCH.deb (DEB_ARCH=arm64)
+	@deploy/setup.sh dev
+	deploy/deb/build.sh $(PY) $(DEB_ARCH)
+
+deb-test: ## install, provision, update, roll back and remove the package in a clean Debian (as root)
+	@deploy/setup.sh dev
+	@$(PY) deploy/demo/media.py
+	deploy/deb/test.sh $(PY)
+
 docs: ## the documentation as a site in build/site; a link that leads nowhere fails
 	@deploy/setup.sh docs
 	build/docs/bin/mkdocs build --quiet --strict -f deploy/docs/mkdocs.yml
