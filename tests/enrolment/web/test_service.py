@@ -374,13 +374,7 @@ def test_nothing_but_keys_is_left_of_whoever_stops(tmp_path: Path, media: Path) 
         captured(asker)
         asker.post("/en/show")
         before = {path.name for path in station.home.rglob("*")}
-        assert before <= {
-            "config.toml",
-            "keys",
-            "lock",
-            "station.key",
-            "stations.json",
-            "store.key",
-        }  # fmt: skip, before
+        keys = {"keys", "lock", "station.key", "stations.json", "store.key"}
+        assert before <= {"config.toml", *keys}
         # The station is ended while the code is shown.
     assert {path.name for path in station.home.rglob("*")} == before
