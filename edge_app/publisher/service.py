@@ -13,6 +13,7 @@ told of one that was needs the code: 120 random bits, which nobody guesses.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
@@ -24,7 +25,7 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -56,6 +57,10 @@ def note_revocation(inbox: Path, code: str) -> Path:
     with exclusive(inbox):
         write_durably(path, code.encode())
     return path
+
+
+_BODY_WITHIN_S: Final = 20.0
+"""A request that drips in for longer is cut off: it holds up a worker."""
 
 
 class Desk:
@@ -183,10 +188,14 @@ def _door(
 
     async def opened(request: Request) -> JSONResponse:
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_REQUEST_BYTES:
-                return _fault(413, f"a request holds at most {MAX_REQUEST_BYTES} bytes")
+        try:
+            async with asyncio.timeout(_BODY_WITHIN_S):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > MAX_REQUEST_BYTES:
+                        return _fault(413, f"a request holds at most {MAX_REQUEST_BYTES} bytes")
+        except (TimeoutError, ClientDisconnect):
+            return _fault(408, "the request was cut off; send it again")
         try:
             return await behind(request, bytes(body))
         except ConsentError as error:

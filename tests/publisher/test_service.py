@@ -195,10 +195,13 @@ def test_an_operator_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("door", ["revoke", "erasure", "acknowledge"])
-def test_a_request_that_breaks_off_harms_nobody(fleet: Fleet, url: str, door: str) -> None:
+def test_a_request_that_breaks_off_harms_nobody(
+    fleet: Fleet, url: str, door: str, caplog: pytest.LogCaptureFixture
+) -> None:
     fleet.publish()
     port = int(url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)) as broken:
         broken.sendall(f"POST /{door} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{{".encode())
     send_revocation(url, code_of(1))
     assert len(list(fleet.operator.inbox.glob("*.revocation"))) == 1
+    assert caplog.records == []
