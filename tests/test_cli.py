@@ -170,7 +170,8 @@ def test_people_are_listed_exported_and_removed(enrolled: Familiar) -> None:
     record = json.loads(enrolled("people", "export", person["person_id"]).out)
     assert record["consent_record"]["purpose"] == "assist"
     assert "embedding" not in json.dumps(record)
-    assert enrolled("people", "remove", person["person_id"]).status == 0
+    removed = enrolled("people", "remove", person["person_id"], "--json")
+    assert json.loads(removed.out) == {"person_id": person["person_id"], "removed": True}
     assert json.loads(enrolled("people", "list", "--json").out) == []
     assert "nobody" in enrolled("people", "remove", person["person_id"]).error_line
 
@@ -526,3 +527,22 @@ def test_a_wrong_configuration(familiar: Familiar, text: str, named: str) -> Non
 def test_names_cannot_be_written_to_the_journal(enrolled: Familiar, media: Path) -> None:
     (enrolled.home / "config.toml").write_text('[hud]\ndisplay = "terminal"\n')
     assert "terminal" in enrolled("run", "--source", "0").error_line
+
+
+def test_what_is_wanted_and_measured_for_programs(familiar: Familiar, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "verification.json").write_text('{"accuracy": 0.999}')
+    file = tmp_path / "verdicts.json"
+    done = familiar("evaluate", "targets", "--results", tmp_path / "results", "--json", file)
+    assert done.status == 1  # most of it was not measured
+    first, *others = json.loads(file.read_text())["targets"]
+    assert first["measure"] == "verification accuracy"
+    assert (first["measured"], first["ci95"], first["met"]) == (0.999, None, True)
+    assert any(other["met"] is None for other in others)
+
+
+def test_the_address_of_the_page_for_programs(familiar: Familiar) -> None:
+    familiar.home.mkdir()
+    (familiar.home / "config.toml").write_text('[hud]\ndisplay = "web"\n')
+    done = familiar("page", "--json")
+    assert json.loads(done.out)["url"] == familiar("page").out.strip()

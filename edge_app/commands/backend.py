@@ -64,7 +64,7 @@ def run(context: typer.Context, broker_url: Broker = None) -> None:
 
 
 @app.command()
-def retire(context: typer.Context, broker_url: Broker = None) -> None:
+def retire(context: typer.Context, broker_url: Broker = None, as_json: AsJson = False) -> None:
     """Take what the broker still keeps for an instance that was stopped, and end its session.
 
     Before an instance goes for good: else it keeps getting its share of the alerts.
@@ -74,6 +74,9 @@ def retire(context: typer.Context, broker_url: Broker = None) -> None:
     with closing(_store(session)) as store:
         _collector(session, broker_url, store, metrics, ServiceManager(None)).retire()
     name = session.config.backend.instance
+    if as_json:
+        print_json({"instance": name, "retired": True})
+        return
     out.print(f'The broker keeps nothing for "{name}" any more.', markup=False, soft_wrap=True)
 
 

@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_app.commands.console import err, out
+from edge_app.evaluation.files import write_json
 from edge_app.evaluation.targets import (
     Verdict,
+    as_json,
     fallen_behind,
     judge,
     read_results,
@@ -40,11 +42,16 @@ def targets_command(
             metavar="JSON",
         ),
     ] = None,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", help="Write the result here.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Every measure with its target. Exit status 1 where one is missed or was not measured."""
     verdicts = judge(read_results(results))
     # A short run is held against the record, and leaves most of the targets to the full one.
     _print([v for v in verdicts if against is None or v.measured is not None])
+    if json_out is not None:
+        write_json(json_out, {"targets": [as_json(verdict) for verdict in verdicts]})
     if record is not None:
         write_record(verdicts, record)
     if against is not None:

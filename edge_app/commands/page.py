@@ -7,12 +7,12 @@ import sys
 import segno
 import typer
 
-from edge_app.commands.console import Session, out
+from edge_app.commands.console import AsJson, Session, out, print_json
 from edge_app.errors import ConfigError
 from edge_app.wearer import page_address
 
 
-def page(context: typer.Context) -> None:
+def page(context: typer.Context, as_json: AsJson = False) -> None:
     """Print the secret address of the wearer's page, and as a QR code for glasses with a camera.
 
     Whoever has it sees whom the device recognises. To make it worthless, remove keys/page.key in
@@ -22,6 +22,9 @@ def page(context: typer.Context) -> None:
     if session.config.hud.display != "web":
         raise ConfigError('no page is served; set display = "web" under [hud]')
     url = page_address(session.config, session.home).url
+    if as_json:
+        print_json({"url": url})
+        return
     out.print(url, markup=False, soft_wrap=True)
     if sys.stdout.isatty():
         segno.make(url, micro=False).terminal(compact=True)

@@ -90,17 +90,20 @@ def _state(person: Person) -> str:
 
 @app.command("export")
 def people_export(context: typer.Context, person_id: str) -> None:
-    """Print what is stored of one person, for that person."""
+    """Print what is stored of one person, for that person, as JSON."""
     session: Session = context.obj
     record = export_person(session.config, session.home, person_id, session.clock)
     out.print(record, markup=False, soft_wrap=True)
 
 
 @app.command("remove")
-def people_remove(context: typer.Context, person_id: str) -> None:
+def people_remove(context: typer.Context, person_id: str, as_json: AsJson = False) -> None:
     """Take a person out for ever; a running device stops matching them within a second."""
     session: Session = context.obj
     session.home.store().remove(person_id)
+    if as_json:
+        print_json({"person_id": person_id, "removed": True})
+        return
     out.print(f"{person_id} is removed, and stays out.")
 
 

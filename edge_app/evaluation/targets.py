@@ -173,6 +173,18 @@ def judge(results: Results, targets: Sequence[Target] = TARGETS) -> tuple[Verdic
     return tuple(_verdict(target, results) for target in targets)
 
 
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict for programs; null where nothing was measured."""
+    return {
+        "measure": verdict.target.name,
+        "limit": verdict.target.limit,
+        "at_least": verdict.target.at_least,
+        "measured": verdict.measured,
+        "ci95": verdict.ci95,
+        "met": verdict.met,
+    }
+
+
 def _verdict(target: Target, results: Results) -> Verdict:
     measured = _figure(results, target.result, target.keys)
     if target.minus is not None and measured is not None:

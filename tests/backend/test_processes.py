@@ -106,9 +106,10 @@ def test_one_that_goes_for_good_leaves_nothing_behind(tmp_path: Path) -> None:
         publish(broker, sent[:20])
         until(lambda: len(stored_ids(home)) == 10, "one takes its share")
         done = subprocess.run(
-            two.command("retire"), check=False, capture_output=True, text=True, cwd=ROOT
+            two.command("retire", "--json"), check=False, capture_output=True, text=True, cwd=ROOT
         )
         assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["retired"] is True
         assert len(stored_ids(home)) == 20
         publish(broker, sent[20:])
         until(lambda: len(stored_ids(home)) == 40, "one takes everything")

@@ -38,3 +38,21 @@ def test_the_picture_of_the_architecture_is_current(tmp_path: Path) -> None:
     )  # fmt: skip
     committed = ROOT / "docs" / "architecture.svg"
     assert committed.read_text("utf-8") == (tmp_path / "drawn.svg").read_text("utf-8")
+
+
+JSON_ANYHOW = {
+    "run": "--output json: a line for each alert",
+    "listen": "a line of JSON for each event",
+    "people export": "a record as JSON",
+    "evaluate make-scenes": "truth.json beside the scenes",
+}
+SERVICES = {"backend run", "operator serve", "station serve"}
+
+
+def test_every_command_that_prints_results_prints_them_for_programs() -> None:
+    page = (ROOT / "docs" / "reference" / "commands.md").read_text("utf-8")
+    parts = [part.split("\n", 1) for part in page.split("\n## familiar ")[1:]]
+    names = [name for name, _ in parts]
+    commands = {n for n in names if not any(other.startswith(f"{n} ") for other in names)}
+    lacking = {name for name, text in parts if name in commands and "`--json" not in text}
+    assert lacking == {*JSON_ANYHOW, *SERVICES}
