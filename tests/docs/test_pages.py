@@ -99,3 +99,11 @@ def test_a_camera_of_the_tutorial_that_is_gone_says_so() -> None:
     with pytest.raises(CameraError, match="check its address"):
         camera.read()
     camera.close()
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = (ROOT / "deploy/docs/mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
+    named = set(re.findall(r"([\w/-]+\.md)$", menu, re.MULTILINE))
+    there = {path.name for path in DOCS.glob("*.md")}
+    there |= {f"reference/{path.name}" for path in (DOCS / "reference").glob("*.md")}
+    assert there - named == set()
