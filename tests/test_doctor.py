@@ -352,7 +352,7 @@ def revocation_list_expired(device: Device) -> None:
 
 def certificate_removed(device: Device) -> None:
     device.use_broker()
-    BrokerFolder(device.folder / "broker").remove("home/gate", now=NOW)
+    BrokerFolder(device.folder / "broker").remove("home/gate", now=datetime.now(UTC))
 
 
 def key_of_another_certificate(device: Device) -> None:

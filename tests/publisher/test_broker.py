@@ -238,7 +238,7 @@ def test_devices_introduce_themselves_while_a_home_assistant_is_let_in(site: Sit
         publish(device, topic)
     assert heard(home, ONE.health)[-3:] == [own, ONE.match, ONE.health]
     assert publish(home, own, b"", retain=True) == "Success", "it is deleted there"
-    site.authority.remove("home-assistant-1", now=NOW)
+    site.authority.remove("home-assistant-1", now=datetime.now(UTC))
     until(lambda: publish(device, own) == "Not authorized", "the broker read it")
     assert HOME not in (site.mosquitto.served / "acl").read_text()
 
@@ -353,7 +353,7 @@ def test_a_removed_device_is_cut_off_and_stays_out(site: Site, tmp_path: Path) -
         until_pumped(backend, lambda: len(backend.received) == 2)
         OutboxSink(outbox, topic=ONE.match).put(alert(1))
         until(lambda: outbox.counts().pending == 0, "it delivers while it may")
-        assert site.authority.remove("home/one", now=NOW)
+        assert site.authority.remove("home/one", now=datetime.now(UTC))
         until(lambda: not publisher.status.connected, "it is cut off")
         OutboxSink(outbox, topic=ONE.match).put(alert(2))
         OutboxSink(other_outbox, topic=TWO.match).put(replace(alert(3), device="two"))
@@ -382,7 +382,7 @@ def test_what_waits_for_a_removed_device_goes_with_it(site: Site) -> None:
     device.drop()
     operator = site.connect("operator", Role.OPERATOR)
     until(lambda: publish(operator, ONE.request, b'"waits"') == "Success", "it is kept")
-    site.authority.remove("home/one", now=NOW)
+    site.authority.remove("home/one", now=datetime.now(UTC))
     assert publish(operator, ONE.request) == "No matching subscribers"
     again = site.connect("home/one", durable=True)  # with a new certificate
     again.pump(0.3)
@@ -398,7 +398,7 @@ def test_a_handshake_from_before_the_removal_is_of_no_use(site: Site) -> None:
     context.load_cert_chain(str(files.certificate), files.key)
     raw = socket.create_connection(("127.0.0.1", site.mosquitto.port))
     with context.wrap_socket(raw, server_hostname="localhost") as stored:
-        assert site.authority.remove("home/one", now=NOW)
+        assert site.authority.remove("home/one", now=datetime.now(UTC))
         connect = b"\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x"
         stored.sendall(b"\x10" + bytes([len(connect)]) + connect)
         topic = ONE.match.encode()
@@ -412,10 +412,10 @@ def test_a_handshake_from_before_the_removal_is_of_no_use(site: Site) -> None:
 def test_a_broker_that_does_not_run_refuses_from_its_start_on(site: Site) -> None:
     files = site.files("home/one")
     site.mosquitto.stop()
-    assert not site.authority.remove("home/one", now=NOW)
+    assert not site.authority.remove("home/one", now=datetime.now(UTC))
     site.mosquitto.start()
     site.refusal(files)
-    assert site.authority.remove("home/one", now=NOW), "again, and told this time"
+    assert site.authority.remove("home/one", now=datetime.now(UTC)), "again, and told this time"
 
 
 def test_the_commands_cut_a_device_off(tmp_path: Path) -> None:
@@ -490,7 +490,7 @@ def test_an_initialisation_that_was_cut_off_is_completed(
     assert not kept
     ca = (authority.folder / "ca.crt").read_bytes()
     authority.add("home/one", Role.DEVICE, now=NOW)
-    authority.remove("home/one", now=NOW)
+    authority.remove("home/one", now=datetime.now(UTC))
     (authority.folder / "authority.json").unlink()
     assert authority.init("broker.example", served, now=NOW)
     assert (authority.folder / "ca.crt").read_bytes() == ca
@@ -560,7 +560,7 @@ def test_a_device_is_found_by_its_name_if_only_one_site_has_it(
     authority.add("away/one", Role.DEVICE, now=NOW)
     with pytest.raises(ConfigError, match="away/one and home/one"):
         authority.named("one", now=NOW)
-    authority.remove("away/one", now=NOW)
+    authority.remove("away/one", now=datetime.now(UTC))
     assert authority.named("one", now=NOW) == "home/one"
 
 
@@ -570,7 +570,7 @@ def test_the_list_keeps_who_was_removed(folders: tuple[BrokerFolder, Path]) -> N
     for number in range(30):
         authority.add(f"home/d{number}", Role.DEVICE, now=NOW)
     for number in (3, 5, 3):
-        authority.remove(f"home/d{number}", now=NOW)
+        authority.remove(f"home/d{number}", now=datetime.now(UTC))
     authority.renew(now=NOW + timedelta(days=10))
     revoked = x509.load_pem_x509_crl((served / "crl.pem").read_bytes())
     assert len(revoked) == 2
@@ -591,7 +591,7 @@ def test_a_broker_cannot_bring_a_removed_client_back(folders: tuple[BrokerFolder
     authority.init("broker.example", served, now=NOW)
     authority.add("home/one", Role.DEVICE, now=NOW)
     old = (served / "crl.pem").read_bytes()
-    authority.remove("home/one", now=NOW)
+    authority.remove("home/one", now=datetime.now(UTC))
     (served / "crl.pem").write_bytes(old)
     assert authority.status(now=NOW).clients == ()
     authority.renew(now=NOW)
@@ -654,15 +654,15 @@ def test_files_that_are_damaged_or_missing_are_named(folders: tuple[BrokerFolder
         for damaged in (b"", content[: len(content) // 2], b"\xff" * 50):
             path.write_bytes(damaged)
             with pytest.raises(error, match=path.name):
-                authority.remove("home/one", now=NOW)
+                authority.remove("home/one", now=datetime.now(UTC))
         path.unlink()
         with pytest.raises(error, match=path.name):
-            authority.remove("home/one", now=NOW)
+            authority.remove("home/one", now=datetime.now(UTC))
         path.write_bytes(content)
     pid = served.parent / "mosquitto.pid"
     pid.write_text("no number")
     with pytest.raises(DeliveryError, match="restart it"):
-        authority.remove("home/one", now=NOW)
+        authority.remove("home/one", now=datetime.now(UTC))
     pid.unlink()
     (authority.folder / "ca.key").write_bytes(b"junk")
     with pytest.raises(KeyFileError, match=r"ca\.key"):
@@ -691,10 +691,10 @@ def test_a_pid_file_that_was_left_behind_signals_nobody(
     authority.add("home/one", Role.DEVICE, now=NOW)
     with subprocess.Popen(("sleep", "60")) as other:
         (served.parent / "mosquitto.pid").write_text(f"{other.pid}\n")
-        assert not authority.remove("home/one", now=NOW)
+        assert not authority.remove("home/one", now=datetime.now(UTC))
         assert other.poll() is None
         other.kill()
-    assert not authority.remove("home/one", now=NOW)
+    assert not authority.remove("home/one", now=datetime.now(UTC))
 
 
 # --- time -----------------------------------------------------------------------------------
