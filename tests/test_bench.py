@@ -20,16 +20,16 @@ from edge_app.pipeline import Pipeline
 
 @pytest.fixture
 def stages(config: Config, pipeline: Pipeline) -> tuple[bench.StageFigure, ...]:
-    heard: list[str] = []
+    heard: list[tuple[str, int, int]] = []
     figures = bench.run_stages(
         pipeline,
         config.scan,
         index_factory(config),
         calls=5,
         largest_gallery=100,
-        on_stage=heard.append,
+        progress=lambda *now: heard.append(now),
     )
-    assert heard == [figure.stage for figure in figures]
+    assert heard == [("Timing stages", done, len(figures)) for done in range(len(figures) + 1)]
     return figures
 
 
@@ -46,9 +46,9 @@ def studio(config: Config, media: Path) -> bench_replay.Studio:
 
 @pytest.fixture(scope="module")
 def replays(studio: bench_replay.Studio) -> dict[str, bench.ReplayFigure]:
-    heard: list[str] = []
-    figures = {figure.name: figure for figure in studio.run(5, heard.append)}
-    assert heard == list(figures)
+    heard: list[tuple[str, int, int]] = []
+    figures = {fig.name: fig for fig in studio.run(5, lambda *now: heard.append(now))}
+    assert heard == [("Replaying scenes", done, len(figures)) for done in range(len(figures) + 1)]
     return figures
 
 

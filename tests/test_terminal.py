@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,15 @@ def shown(command: list[str], home: Path, **environment: str) -> bytes:
         received += part
     os.close(leader)
     return received
+
+
+def test_what_takes_long_says_how_long_it_still_takes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edge_app", "bench", "--calls", "5", "--templates", "100"]
+    received = shown(command, tmp_path, COLUMNS="100", LINES="40").decode()
+    bars = re.findall(r"Timing stages.*?(\d+)/(\d+).*?(\d:\d\d:\d\d)", received)
+    assert bars
+    assert bars[-1][0] == bars[-1][1]
+    assert "Timing" not in shown([*command, "--json"], tmp_path).decode()
 
 
 def test_colours_are_for_terminals_that_want_them(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +13,13 @@ from rich.table import Table
 
 from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.app import first_calibration, index_factory, load_models, make_rules
-from edge_app.commands.console import AsJson, count, out, print_json, progress, write_json
+from edge_app.commands.console import AsJson, bars, count, out, print_json, write_json
 from edge_app.config import Config
 from edge_app.core.gallery import Gallery
 from edge_app.evaluation.bench import (
     BenchReport,
     Change,
+    Progress,
     ReplayFigure,
     changes,
     machine,
@@ -64,21 +65,16 @@ def bench(
     """Time every stage on this machine. Needs no camera, and faces for replays only."""
     config: Config = context.obj.config
     reference = None if against is None else read_report(against)
-    with progress(quiet=as_json) as bar:
-        task = bar.add_task("", total=None)
-
-        def on_stage(stage: str) -> None:
-            bar.update(task, description=stage)
-
-        models, load_ms, rss_mb = _loaded(config, on_stage)
-        replays = () if faces is None else _replays(config, models, faces, frames, on_stage)
+    models, load_ms, rss_mb = _loaded(config)
+    with bars(quiet=as_json) as progress:
+        replays = () if faces is None else _replays(config, models, faces, frames, progress)
         stages = run_stages(
             Pipeline(make_rules(config), models, NullStopwatch()),
             config.scan,
             index_factory(config),
             calls=calls,
             largest_gallery=templates,
-            on_stage=on_stage,
+            progress=progress,
         )
     measured = BenchReport(
         machine(), config.model_threads, round(reference_ms(), 3), load_ms, rss_mb, stages, replays
@@ -99,26 +95,24 @@ def bench(
             raise typer.Exit(1)
 
 
-def _loaded(config: Config, on_stage: Callable[[str], None]) -> tuple[Models, float, float]:
+def _loaded(config: Config) -> tuple[Models, float, float]:
     """The networks, the milliseconds that took, and the megabytes resident after it."""
-    on_stage("load the networks")
     begun_s = time.perf_counter()
     models = load_models(config)
     return models, round(1e3 * (time.perf_counter() - begun_s), 1), resident_mb()
 
 
 def _replays(
-    config: Config, models: Models, faces: Path, frames: int, on_stage: Callable[[str], None]
+    config: Config, models: Models, faces: Path, frames: int, progress: Progress
 ) -> tuple[ReplayFigure, ...]:
-    on_stage("read the portraits")
     rules, sha256 = make_rules(config), models.embedder.sha256
     nobody = Gallery.empty(
         purpose=config.purpose,
         model_sha256=sha256,
         calibration=first_calibration(config, sha256),
     )
-    studio = Studio(rules, models, nobody, portraits(faces, rules, models))
-    return studio.run(frames, on_stage)
+    studio = Studio(rules, models, nobody, portraits(faces, rules, models, progress))
+    return studio.run(frames, progress)
 
 
 def _print_bench(report: BenchReport) -> None:

@@ -31,6 +31,9 @@ from edge_app.errors import ConfigError
 from edge_app.pipeline import Pipeline
 from edge_app.records import Box, Detection, Float32Array, Landmarks
 
+Progress = Callable[[str, int, int], None]
+"""What is done, how many of them are done, and of how many."""
+
 GALLERY_SIZES = (100, 1_000, 10_000, 50_000, 200_000)
 WIDTH_PX, HEIGHT_PX = 1920, 1080
 
@@ -41,6 +44,7 @@ _RUNTIME_PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless")
 _AXES: Final = 64
 """Dimensions that embeddings span, of 192 (docs/matching.md)."""
 
+_TIMING: Final = "Timing stages"
 _REFERENCE_SIDE: Final = 512
 _REFERENCE_CALLS: Final = 7
 
@@ -132,9 +136,9 @@ def run_stages(
     *,
     calls: int,
     largest_gallery: int,
-    on_stage: Callable[[str], None],
+    progress: Progress,
 ) -> tuple[StageFigure, ...]:
-    """Times each stage `calls` times after a warm-up. `on_stage` hears each name beforehand.
+    """Times each stage `calls` times after a warm-up.
 
     largest_gallery: templates; searches of larger ones are left out.
     """
@@ -155,13 +159,21 @@ def run_stages(
         ("quality", lambda: quality.assess(face, mesh)),
         ("embed", lambda: pipeline.embed(face)),
     ]
-    figures = [_time(name, call, calls, on_stage) for name, call in stages]
+    sizes = [size for size in GALLERY_SIZES if size <= largest_gallery]
+    figures: list[StageFigure] = []
+
+    def time_it(name: str, call: Callable[[], object]) -> None:
+        progress(_TIMING, len(figures), len(stages) + len(sizes))
+        figures.append(_time(name, call, calls))
+
+    for name, call in stages:
+        time_it(name, call)
     axes = np.linalg.qr(rng.standard_normal((len(pipeline.embed(face)), _AXES)))[0]
-    for size in (size for size in GALLERY_SIZES if size <= largest_gallery):
+    for size in sizes:
         index = index_factory(_templates(rng, size, axes))
         probe = _templates(rng, 1, axes)[0]
-        search = partial(index.search, probe, 20)
-        figures.append(_time(f"match among {size:,} templates", search, calls, on_stage))
+        time_it(f"match among {size:,} templates", partial(index.search, probe, 20))
+    progress(_TIMING, len(figures), len(figures))
     return tuple(figures)
 
 
@@ -251,10 +263,7 @@ def _templates(rng: np.random.Generator, count: int, axes: NDArray[np.float64]) 
     return rows
 
 
-def _time(
-    name: str, call: Callable[[], object], calls: int, on_stage: Callable[[str], None]
-) -> StageFigure:
-    on_stage(name)
+def _time(name: str, call: Callable[[], object], calls: int) -> StageFigure:
     for _ in range(max(2, calls // 10)):
         call()
     before_ms = reference_ms()

@@ -8,7 +8,7 @@ what a search costs is timed apart, and each vote takes two.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from edge_app.adapters.stopwatch import LapStopwatch, NullStopwatch
 from edge_app.core.gallery import Gallery
 from edge_app.errors import MediaError
-from edge_app.evaluation.bench import HEIGHT_PX, WIDTH_PX, ReplayFigure, percentile, reference_ms
+from edge_app.evaluation.bench import (
+    HEIGHT_PX,
+    WIDTH_PX,
+    Progress,
+    ReplayFigure,
+    percentile,
+    reference_ms,
+)
 from edge_app.evaluation.faces import FaceReader, ReadingRules
 from edge_app.evaluation.files import list_pictures, read_picture
 from edge_app.evaluation.scenes import Portrait, background, paste, usable_portrait
@@ -64,6 +71,9 @@ REPLAYS: Final = (
 )
 
 
+_REPLAYING: Final = "Replaying scenes"
+
+
 class _Clocked:
     """A network that knows its processor time."""
 
@@ -94,7 +104,12 @@ class _Networks:
         return sum(model.ran_ms for model in all_of_them)
 
 
-def portraits(folder: Path, rules: Rules, models: Models) -> tuple[Portrait, ...]:
+def portraits(
+    folder: Path,
+    rules: Rules,
+    models: Models,
+    progress: Progress = lambda _what, _done, _of: None,
+) -> tuple[Portrait, ...]:
     """The pictures of a folder that show one whole face.
 
     Raises MediaError if it cannot be read or there is none.
@@ -102,11 +117,13 @@ def portraits(folder: Path, rules: Rules, models: Models) -> tuple[Portrait, ...
     reading = ReadingRules(rules.scan, rules.max_detection_overlap, rules.quality.min_presence)
     reader = FaceReader(Pipeline(rules, models, NullStopwatch()), models.embedder, reading)
     found = []
-    for name in list_pictures(folder):
+    names = list_pictures(folder)
+    for done, name in enumerate(names, start=1):
         image = read_picture(folder / name)
         portrait = None if image is None else usable_portrait(reader, _fitted(image))
         if portrait is not None:
             found.append(portrait)
+        progress("Reading portraits", done, len(names))
     if not found:
         raise MediaError(f"no picture in {folder} shows one whole face; name a folder of portraits")
     return tuple(found)
@@ -127,12 +144,13 @@ class Studio:
     gallery: Gallery
     people: Sequence[Portrait]
 
-    def run(self, frames: int, on_stage: Callable[[str], None]) -> tuple[ReplayFigure, ...]:
-        """Every replay; `frames` of each are measured. `on_stage` hears each name beforehand."""
-        figures = []
+    def run(self, frames: int, progress: Progress) -> tuple[ReplayFigure, ...]:
+        """Every replay; `frames` of each are measured."""
+        figures: list[ReplayFigure] = []
         for replay in REPLAYS:
-            on_stage(replay.name)
+            progress(_REPLAYING, len(figures), len(REPLAYS))
             figures.append(self._figure(replay, compose(self.people, replay.faces), frames))
+        progress(_REPLAYING, len(REPLAYS), len(REPLAYS))
         return tuple(figures)
 
     def _figure(self, replay: Replay, scene: ImageBgr, frames: int) -> ReplayFigure:
