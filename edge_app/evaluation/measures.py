@@ -8,7 +8,7 @@ above the threshold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -149,15 +149,13 @@ def bootstrap_accuracy(
     *,
     resamples: int,
     seed: int,
-) -> Float64Array:
-    """`cross_validated_accuracy` in resamples of the pairs within each fold."""
+) -> Iterator[float]:
+    """`cross_validated_accuracy` in resamples of the pairs within each fold, one by one."""
     random = np.random.default_rng(seed)
     members = [np.flatnonzero(fold == number) for number in np.unique(fold)]
-    values = np.empty(resamples)
-    for i in range(resamples):
+    for _ in range(resamples):
         drawn = np.concatenate([random.choice(own, own.size) for own in members])
-        values[i] = cross_validated_accuracy(scores[drawn], same[drawn], fold[drawn])
-    return values
+        yield cross_validated_accuracy(scores[drawn], same[drawn], fold[drawn])
 
 
 def wilson_interval(hits: int, trials: int) -> Interval:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.errors import ConfigError
-from edge_app.evaluation.faces import FaceReader, FaceTable, read_faces
+from edge_app.evaluation.faces import FaceReader, FaceTable, read_faces, with_progress
 from edge_app.evaluation.files import Pair, list_pictures, read_pairs, write_json
 from edge_app.evaluation.measures import (
     NO_SCORE,
@@ -84,7 +84,8 @@ def verify(
     _require_folds(fold, same)
     row = {name: i for i, name in enumerate(table.names)}
     scores = np.array([_score(table, row, pair) for pair in pairs])
-    accuracies = bootstrap_accuracy(scores, same, fold, resamples=RESAMPLES, seed=_SEED)
+    resampled = bootstrap_accuracy(scores, same, fold, resamples=RESAMPLES, seed=_SEED)
+    accuracies = np.array([*with_progress(resampled, "Resampling pairs", total=RESAMPLES)])
     genuine, impostor = scores[same], scores[~same]
     misses = bootstrap_miss_rates(
         genuine, np.arange(genuine.size), impostor, np.array([FAR]), resamples=RESAMPLES, seed=_SEED

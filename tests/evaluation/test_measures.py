@@ -115,7 +115,7 @@ def test_separable_scores_are_certain() -> None:
     scores = array([0.1, 0.1, 0.9, 0.9] * 5)
     same = scores > 0.5
     fold = np.arange(20) // 4
-    values = bootstrap_accuracy(scores, same, fold, resamples=50, seed=0)
+    values = np.array([*bootstrap_accuracy(scores, same, fold, resamples=50, seed=0)])
     assert percentile_interval(values) == (1.0, 1.0)
 
 
