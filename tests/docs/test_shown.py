@@ -16,10 +16,14 @@ from edge_app.config import make_config
 from tests.support import ROOT
 
 PAGES = [
-    page
-    for folder in ("docs", "deploy")
-    for page in sorted((ROOT / folder).rglob("*.md"))
-    if page.parent.name not in {"formats", "reference"}  # labels of keys; written by the program
+    ROOT / "README.md",
+    *(
+        page
+        for folder in ("docs", "deploy")
+        for page in sorted((ROOT / folder).rglob("*.md"))
+        # Labels of keys; written by the program.
+        if page.parent.name not in {"formats", "reference"}
+    ),
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
