@@ -16,7 +16,7 @@ from typing import Self
 import pytest
 
 from edge_app.adapters.mqtt import BrokerAddress
-from tests.support import ROOT
+from tests.support import ROOT, catches
 
 PASSWORD = "not-in-any-log-7f3a"  # noqa: S105 - for brokers that live as long as a test
 
@@ -69,7 +69,7 @@ class Mosquitto:
                 [_program(), "-c", str(self._configuration)], stdout=log, stderr=log
             )
         deadline_s = time.monotonic() + 20
-        while not self._listens():
+        while not (self._listens() and catches(self.pid, signal.SIGHUP)):
             assert time.monotonic() < deadline_s, "mosquitto does not listen"
             time.sleep(0.02)
 

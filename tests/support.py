@@ -1,6 +1,7 @@
 """Small things that several tests share."""
 
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,3 +40,10 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def catches(pid: int, signal_number: signal.Signals) -> bool:
+    """Whether a process has a handler for it by now: else it would die of it."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    caught = int(status.split("SigCgt:")[1].split()[0], 16)
+    return bool(caught >> (signal_number - 1) & 1)

@@ -32,7 +32,7 @@ from edge_app.records import Frame, FrameOrigin, HudView, Utterance
 from tests.brokers import PASSWORD, Mosquitto
 from tests.enrolling import enrol_portraits
 from tests.scenes import Cast, scene_camera
-from tests.support import ROOT
+from tests.support import ROOT, catches
 
 BLACK = np.zeros((360, 640, 3), np.uint8)
 
@@ -306,12 +306,6 @@ def test_signals_end_and_ask() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         until(stop.is_set, "stopped")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def catches(pid: int, signal_number: signal.Signals) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text("ascii")
-    caught = int(status.split("SigCgt:")[1].split()[0], 16)
-    return bool(caught >> (signal_number - 1) & 1)
 
 
 def test_sigterm_ends_a_run_in_order(media: Path, tmp_path: Path) -> None:
