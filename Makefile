@@ -60,6 +60,10 @@ bench-gallery: ## publish, install and start galleries of 1,000 to 50,000 people
 	@deploy/setup.sh dev
 	$(PY) deploy/bench/gallery.py build/bench-gallery.json $(SIZES)
 
+bench-counts: ## count the instructions of each network, and compare with docs/ (needs valgrind)
+	@deploy/setup.sh dev
+	PYTHONPATH=. $(PY) deploy/bench/counts.py build/bench-counts.json docs/bench-counts.json
+
 bench-start: ## from `familiar run` to the first match, and the device's memory, with 50,000 people (PEOPLE=)
 	@deploy/setup.sh dev
 	@$(PY) deploy/demo/media.py
