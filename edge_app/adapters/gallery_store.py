@@ -559,12 +559,15 @@ class GalleryStore:
 
     def _open(self, data: memoryview) -> _Index:
         """Authenticate and decrypt a whole file."""
+        magic = bytes(data[: len(_MAGIC)])
+        if magic[:-1] == _MAGIC[:-1] and magic != _MAGIC:
+            raise self._of_another_version(f"it is of format {magic[-1]}, not {_MAGIC[-1]}")
         if len(data) < _HEADER.size:
             raise self._damaged("it is cut off")
         clear = data[: _HEADER.size]
         header = _Header(*_HEADER.unpack(clear))
         if header.magic != _MAGIC:
-            raise self._damaged("it is of another format")
+            raise self._damaged("it is no gallery")
         if _HEADER.size + header.length != len(data) or header.length < _TAG_BYTES:
             raise self._damaged("it is cut off")
         cipher, key_check = _cipher(self._key, header.store_id)
@@ -593,7 +596,13 @@ class GalleryStore:
                 tuple(BlockRef(**block) for block in content["blocks"]),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged("it was written by another version of Familiar") from error
+            raise self._of_another_version("it holds other things") from error
+
+    def _of_another_version(self, how: str) -> GalleryError:
+        return GalleryError(
+            f"{self._path} was written by another version of Familiar: {how}; install that version "
+            "again, the gallery is as it was"
+        )
 
     def _damaged(self, how: str) -> GalleryError:
         return GalleryError(

@@ -314,8 +314,14 @@ class Outbox:
     def _wrapped_errors(self) -> Iterator[None]:
         try:
             yield
+        except _OtherVersionError as error:
+            raise StorageError(f"outbox {self._path}: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"outbox {self._path}: {_explain(error)}") from error
+
+
+class _OtherVersionError(Exception):
+    """A sound outbox, and not ours to read. The message says what to do."""
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -344,7 +350,11 @@ def _prepare(database: sqlite3.Connection) -> None:
         for statement in _SCHEMA:
             database.execute(statement)
     elif version != _FORMAT:
-        raise sqlite3.DatabaseError(f"format {version} is not {_FORMAT}")
+        raise _OtherVersionError(
+            "it was written by another version of Familiar: "
+            f"it is of format {version}, not {_FORMAT}; "
+            "install that version again, alerts in it are kept"
+        )
     for statement in _INDEXES:  # also into a file of an older version
         database.execute(statement)
     database.execute("COMMIT")

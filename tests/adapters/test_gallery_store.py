@@ -675,6 +675,23 @@ def test_content_of_another_version_is_refused_with_a_remedy(
                 load(store)
 
 
+@pytest.mark.parametrize("number", [0, 1, 3, 255])
+def test_another_format_is_refused_with_a_remedy_and_left_alone(
+    store: GalleryStore, folder: Path, number: int
+) -> None:
+    """What a program finds that was rolled back. Only the first bytes of a format are certain."""
+    add(store, ADA)
+    path = folder / "gallery.sealed"
+    written = path.read_bytes()
+    for content in (written[:7] + bytes([number]) + written[8:], b"FAMGAL\0" + bytes([number])):
+        path.write_bytes(content)
+        with pytest.raises(GalleryError, match=f"format {number}, not 2; install that version"):
+            load(store)
+        assert path.read_bytes() == content
+    path.write_bytes(written)
+    assert ids(store) == ["person-1"]
+
+
 def test_gallery_from_the_store_equals_one_built_without(store: GalleryStore) -> None:
     add(store, ADA, BEN, CAT)
     stored = load(store)

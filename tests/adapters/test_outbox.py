@@ -535,8 +535,10 @@ def test_a_newer_format_is_refused_and_left_alone(path: Path, clock: ManualClock
         put(outbox, clock, "a")
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 3")
-    with pytest.raises(StorageError, match="format 3"):
+    whole = path.read_bytes()
+    with pytest.raises(StorageError, match="format 3, not 2; install that version again"):
         Outbox(path, key=bytes(32), max_alerts=3, boot_id="b", clock=clock)
+    assert path.read_bytes() == whole
 
 
 def test_a_second_owner_is_refused(path: Path, clock: ManualClock) -> None:
