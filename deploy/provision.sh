@@ -3,12 +3,14 @@
 #   familiar-provision --config FILE [options]
 #     --config FILE        the device's configuration, checked before it is put in place
 #     --deb FILE           install or update the package first
-#     --certificates DIR   what `familiar broker add` wrote for this device: ca.crt, *.crt, *.key
+#     --certificates DIR   what `familiar broker add` wrote for this device: ca.crt, client.crt and
+#                          client.key
 #     --url URL --root FILE  the fleet's gallery, and the root metadata that the operator handed out
-#     --allow ADDRESS      the service may reach this address; for broker, gallery and network camera;
-#                          may be given several times
-#     --seal               seal the store's key to this machine (systemd-creds); only the service
-#                          opens it then
+#     --allow ADDRESS      the services may reach this address, network or host (whose addresses of
+#                          now are taken): broker, gallery, network camera, and the name server if
+#                          any of them has a name; may be given several times
+#     --seal               seal the keys of store, device and broker to this machine (systemd-creds);
+#                          only the services open them then
 #     --dry-run            say what would be done, and change nothing
 # It may be run again at any time: what is as it should be stays as it is. Each line says which.
 set -eu
@@ -51,13 +53,29 @@ done
 for file in "$config" "$deb" "$root"; do
     [ -z "$file" ] || [ -f "$file" ] || fail "$file: no such file"
 done
-[ -z "$certificates" ] || [ -f "$certificates/ca.crt" ] || fail "$certificates holds no ca.crt"
+for file in ${certificates:+ca.crt client.crt client.key}; do
+    # The key is gone from there once it was sealed.
+    [ -f "$certificates/$file" ] || [ -e "$etc/$file.cred" ] || fail "$certificates holds no $file"
+done
 [ -z "$url" ] || [ -n "$root" ] || fail "--url needs --root: the device must know whom to trust"
+reachable=
 for address in $allow; do
     case $address in
-    any | 0.0.0.0/0 | ::/0 | *[!0-9a-fA-F.:/]*) fail "--allow $address: give one address, or a network" ;;
+    any | */0 | -* | *[!0-9a-zA-Z.:/-]* | */ | */*[!0-9]* | *[!0-9a-fA-F.:]*/*)
+        fail "--allow $address: give one address, network or host"
+        ;;
+    */*) reachable="$reachable $address" ;;
+    *)
+        # An address is found as itself.
+        found=$(getent ahosts "$address" | cut -d' ' -f1 | LC_ALL=C sort -u)
+        [ -n "$found" ] || fail "--allow $address: this host is not found; give its address"
+        reachable="$reachable $found"
+        ;;
     esac
 done
+broker_key=/run/credentials/familiar.service/client.key
+[ -z "$seal" ] || [ -z "$certificates" ] || grep -q "^key_file *= *\"$broker_key\"" "$config" ||
+    fail "$config: a sealed key is found at another place; state  key_file = \"$broker_key\"  under [mqtt]"
 [ -n "$dry" ] || [ "$(id -u)" = 0 ] || fail "run it as root, or with --dry-run"
 
 same() { printf 'as it was: %s\n' "$1"; }
@@ -91,7 +109,46 @@ put() {
     rm -f "$new"
 }
 
-as_device() { runuser -u familiar -- /usr/bin/familiar --home $home --config $etc/config.toml "$@"; }
+# open_keys : what is sealed, opened where the device's user finds it, in memory and for now
+open_keys() {
+    opened=$(mktemp -d /run/familiar-provision.XXXXXX)
+    trap 'rm -rf "$opened"' EXIT
+    for name in store.key device.key; do
+        [ ! -e "$etc/$name.cred" ] ||
+            systemd-creds decrypt --name="$name" "$etc/$name.cred" "$opened/$name"
+    done
+    chown -R familiar: "$opened"
+}
+
+as_device() {
+    CREDENTIALS_DIRECTORY=$opened runuser -u familiar -- \
+        /usr/bin/familiar --home $home --config $etc/config.toml "$@"
+}
+
+# seal NAME FILE : FILE, or else a new key, is sealed; FILE is removed
+seal() {
+    if [ -e "$etc/$1.cred" ]; then
+        same "$1 is sealed"
+    elif [ -n "$dry" ]; then
+        printf "would do:  seal %s to this machine\n" "$1"
+        return
+    else
+        (
+            umask 077
+            rm -f "$etc/$1.new"
+            if [ -e "$2" ]; then cat "$2"; else head -c 32 /dev/urandom; fi |
+                systemd-creds encrypt --name="$1" - "$etc/$1.new"
+            mv "$etc/$1.new" "$etc/$1.cred"
+        )
+        printf 'done:      seal %s to this machine\n' "$1"
+    fi
+    if [ -e "$2" ] && [ -z "$dry" ]; then
+        systemd-creds decrypt --name="$1" "$etc/$1.cred" - | cmp -s - "$2" ||
+            fail "$2 is another key than the sealed one; move it away, or $etc/$1.cred"
+        rm "$2"
+    fi
+}
+
 running() { [ -d /run/systemd/system ]; }
 
 # --- the program
@@ -111,8 +168,15 @@ if grep -q '^/' /proc/swaps 2>/dev/null; then
 else
     same "no swap is in use"
 fi
-if [ -e $units/dphys-swapfile.service ] || [ -e /lib/systemd/system/dphys-swapfile.service ]; then
-    run "keep swap off" systemctl mask dphys-swapfile.service
+if [ "$(readlink $units/dphys-swapfile.service)" = /dev/null ]; then
+    same "Raspberry Pi OS makes no swap file"
+elif [ -e /lib/systemd/system/dphys-swapfile.service ]; then
+    run "keep Raspberry Pi OS from making a swap file" systemctl mask --quiet dphys-swapfile.service
+fi
+if [ "$(readlink $units/swap.target)" = /dev/null ]; then
+    same "swap stays off"
+else
+    run "keep swap off, after the next start too" systemctl mask --quiet swap.target
 fi
 echo 'kernel.core_pattern = |/bin/false' |
     put /etc/sysctl.d/60-familiar.conf 644 root "no core dumps, after the next start"
@@ -122,51 +186,51 @@ if command -v familiar >/dev/null; then
     familiar config check "$config" || fail "$config is not well: see above"
 fi
 put $etc/config.toml 640 familiar "the configuration" <"$config"
-if [ -n "$certificates" ]; then
-    for file in "$certificates"/*.crt "$certificates"/*.key; do
-        put "$etc/broker/${file##*/}" 640 familiar "${file##*/} of the broker" <"$file"
-    done
+for file in ${certificates:+ca.crt client.crt}; do
+    put "$etc/broker/$file" 640 familiar "$file of the broker" <"$certificates/$file"
+done
+if [ -n "$certificates" ] && [ -z "$seal" ] && [ ! -e $etc/client.key.cred ]; then
+    put $etc/broker/client.key 640 familiar "client.key of the broker" <"$certificates/client.key"
 fi
 
-# --- what the services may reach, and the sealed key
-{
+# --- the keys
+if [ -n "$seal" ]; then
+    for name in store.key device.key; do seal $name $home/keys/$name; done
+    [ -z "$certificates" ] || seal client.key "$certificates/client.key"
+    # From a time before --seal.
+    [ ! -e $etc/broker/client.key ] || run "remove the broker's open key" rm $etc/broker/client.key
+fi
+
+# --- what the services may reach, and the sealed keys
+# drop_in CREDENTIAL...
+drop_in() {
     echo '# Written by familiar-provision.'
     echo '[Service]'
-    for address in $allow; do echo "IPAddressAllow=$address"; done
-    [ -z "$seal" ] || echo "LoadCredentialEncrypted=store.key:$etc/store.key.cred"
-} >"${TMPDIR:-/tmp}/familiar-provision.$$"
-for unit in familiar.service familiar-sync.service; do
-    put $units/$unit.d/provision.conf 644 root "what $unit may reach" \
-        <"${TMPDIR:-/tmp}/familiar-provision.$$"
-done
-rm -f "${TMPDIR:-/tmp}/familiar-provision.$$"
+    for address in $reachable; do echo "IPAddressAllow=$address"; done
+    for name in "$@"; do
+        # Also those that were sealed when it ran before.
+        [ ! -e "$etc/$name.cred" ] || echo "LoadCredentialEncrypted=$name:$etc/$name.cred"
+    done
+}
+drop_in store.key device.key client.key |
+    put $units/familiar.service.d/provision.conf 644 root "what familiar.service may reach"
+drop_in store.key device.key |
+    put $units/familiar-sync.service.d/provision.conf 644 root "what familiar-sync.service may reach"
 
 # --- the fleet
 if [ -n "$url" ]; then
-    if [ -e $home/fleet ]; then
+    if [ -e $home/fleet/source.json ]; then
         same "it belongs to a fleet"
     elif [ -n "$dry" ]; then
         printf 'would do:  join the fleet at %s\n' "$url"
     else
-        install -o familiar -g familiar -m 600 "$root" $home/root.json
-        if as_device sync --url "$url" --root $home/root.json; then
+        open_keys
+        install -o familiar -g familiar -m 400 "$root" "$opened/root.json"
+        if as_device sync --url "$url" --root "$opened/root.json"; then
             echo "done:      joined the fleet"
         else
             echo "Hand $home/device.json to the operator (\`familiar operator add-device\`), then run this again."
         fi
-    fi
-fi
-
-if [ -n "$seal" ]; then
-    if [ -e $etc/store.key.cred ]; then
-        same "the store's key is sealed"
-    elif [ -n "$dry" ]; then
-        echo "would do:  seal the store's key to this machine"
-    else
-        [ -e $home/keys/store.key ] || as_device people list >/dev/null # which makes it
-        systemd-creds encrypt --name=store.key $home/keys/store.key $etc/store.key.cred
-        rm $home/keys/store.key
-        echo "done:      seal the store's key to this machine"
     fi
 fi
 

@@ -32,7 +32,8 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(config: str, tmp_path:
     assert first.returncode == 0, first.stderr
     assert first.stdout == second.stdout
     assert "would do:  the configuration" in first.stdout
-    assert "would do:  seal the store's key" in first.stdout
+    for key in ("store.key", "device.key"):
+        assert f"would do:  seal {key}" in first.stdout
     assert "done:" not in first.stdout
     assert (sorted(tmp_path.iterdir()), Path("/etc/familiar").exists()) == before
 
@@ -48,11 +49,24 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(config: str, tmp_path:
         (("--config", "CONFIG", "--certificates", "/nonexistent"), "holds no ca.crt"),
         (("--config", "CONFIG", "--allow", "any"), "give one address"),
         (("--config", "CONFIG", "--allow", "0.0.0.0/0"), "give one address"),
+        (("--config", "CONFIG", "--allow", "::/0"), "give one address"),
+        (("--config", "CONFIG", "--allow", "fe80::/"), "give one address"),
+        (("--config", "CONFIG", "--allow", "host.example/8"), "give one address"),
+        (("--config", "CONFIG", "--allow", "-s"), "give one address"),
+        (("--config", "CONFIG", "--allow", "nobody.invalid"), "this host is not found"),
+        (("--config", "CONFIG", "--seal", "--certificates", "CERTIFICATES"), "key_file"),
         (("--config", "CONFIG", "--allow", "1.2.3.4\nExecStart=/bin/sh"), "give one address"),
     ],
 )
-def test_what_is_wrong_is_one_line(config: str, options: tuple[str, ...], said: str) -> None:
-    done = provision("--dry-run", *(config if word == "CONFIG" else word for word in options))
+def test_what_is_wrong_is_one_line(
+    config: str, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    certificates = tmp_path / "certificates"
+    certificates.mkdir()
+    for name in ("ca.crt", "client.crt", "client.key"):
+        (certificates / name).touch()
+    named = {"CONFIG": config, "CERTIFICATES": str(certificates)}
+    done = provision("--dry-run", *(named.get(word, word) for word in options))
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.startswith("familiar-provision: ")
