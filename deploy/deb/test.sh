@@ -92,9 +92,12 @@ is_version "$version"
 [ "$(inside stat -c '%a %U' /var/lib/familiar)" = "700 familiar" ] || fail "the state is not private"
 inside familiar config check /etc/familiar/config.toml 2>/dev/null || fail "its configuration is not well"
 
-provision() {
+provision() { # LOG OPTION...
+    log=build/deb/provision-$1.log
+    shift
     inside familiar-provision "$@" --config /root/config.toml --seal --certificates /root/certificates \
-        --url http://127.0.0.1:18080 --root /root/op/root.json --allow 192.0.2.7 --allow localhost
+        --url http://127.0.0.1:18080 --root /root/op/root.json --allow 192.0.2.7 --allow localhost \
+        >"$log" 2>&1 || fail "provisioning failed: see $log"
 }
 everything() { # what a run that changes nothing leaves as it is
     (cd $root && find etc root var/lib -type f -exec sha256sum {} + | sort)
@@ -105,22 +108,22 @@ step "provisioning it: a dry run, before the operator knows it, after, and once 
 inside systemd-machine-id-setup 2>/dev/null
 operator init --fleet harbour --purpose assist
 before=$(everything)
-provision --dry-run >build/deb/provision-dry.log
+provision dry --dry-run
 [ "$(everything)" = "$before" ] || fail "the dry run changed something"
 ! grep '^done: ' build/deb/provision-dry.log || fail "the dry run did something"
 chroot $root python3 -m http.server --bind 127.0.0.1 --directory /root/op/repository 18080 \
     >build/deb/http.log 2>&1 &
 server=$!
 operator publish
-provision >build/deb/provision-1.log 2>&1
+provision 1
 grep -q 'Hand /var/lib/familiar/device.json' build/deb/provision-1.log || fail "it joined uninvited"
 operator add-device --key /var/lib/familiar/device.json
 operator publish
-provision >build/deb/provision-2.log 2>&1
+provision 2
 [ "$(grep '^done: ' build/deb/provision-2.log)" = "done:      joined the fleet" ] ||
     fail "the second run did not join the fleet, or did more"
 before=$(everything)
-provision >build/deb/provision-3.log 2>&1
+provision 3
 ! grep '^done: ' build/deb/provision-3.log || fail "provisioning again was not as it was"
 [ "$(everything)" = "$before" ] || fail "provisioning again changed something"
 for key in store.key device.key; do
