@@ -15,7 +15,7 @@ from typing import Self
 
 from edge_app.adapters.events import CONTENT_TYPE, to_cloudevent
 from edge_app.adapters.mqtt import Outgoing, Topics, tell_all
-from edge_app.backend.store import DATABASE_NAME
+from edge_app.backend.database import DATABASE_NAME
 from edge_app.records import Alert
 from tests.adapters.test_mqtt import LINK
 from tests.adapters.test_mqtt import alert as new_alert

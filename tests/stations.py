@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from edge_app.enrolment.web.serve import TlsIdentity
+from edge_app.adapters.web.serve import TlsIdentity
 from edge_app.publisher.certificates import (
     Role,
     client_certificate,

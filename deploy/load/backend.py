@@ -35,7 +35,7 @@ import psycopg
 
 from edge_app.adapters.events import CONTENT_TYPE, new_alert_id, to_cloudevent
 from edge_app.adapters.mqtt import BrokerAddress
-from edge_app.backend.store import DATABASE_NAME
+from edge_app.backend.database import DATABASE_NAME
 from edge_app.errors import DeliveryError
 from edge_app.publisher.certificates import key_pem, new_authority, new_key, pem, server_certificate
 from tests.adapters.test_mqtt import EXAMPLE

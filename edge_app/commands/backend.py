@@ -20,6 +20,7 @@ from edge_app.adapters.mqtt import Connector, Taking, tls_context
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.app import broker, link_settings
 from edge_app.backend.collector import Collector, CollectorSettings
+from edge_app.backend.database import Database
 from edge_app.backend.metrics import Metrics, served
 from edge_app.backend.retention import Retention
 from edge_app.backend.store import STAYS_OUT, EncounterStore
@@ -138,7 +139,7 @@ def _collector(
 
 
 def _store(session: Session) -> EncounterStore:
-    return EncounterStore(session.config.backend.database, session.home.folder)
+    return EncounterStore(Database(session.config.backend.database, session.home.folder))
 
 
 @contextmanager

@@ -52,12 +52,12 @@ def serve(
     tablet needs TLS, and each person the code that is printed here: be there when they enrol.
     """
     # The page's parts load only here: other commands have no use for them.
-    from edge_app.enrolment.web.serve import (  # noqa: PLC0415 - see above
+    from edge_app.adapters.web.serve import (  # noqa: PLC0415 - see above
         TlsIdentity,
         is_loopback,
         names_served,
     )
-    from edge_app.enrolment.web.serve import serve as serve_at  # noqa: PLC0415 - see above
+    from edge_app.adapters.web.serve import serve as serve_at  # noqa: PLC0415 - see above
     from edge_app.reception import FleetDesk, Stand, open_reception  # noqa: PLC0415 - see above
 
     session: Session = context.obj

@@ -19,6 +19,7 @@ from edge_app.adapters.events import departure_to_cloudevent, new_alert_id, to_c
 from edge_app.adapters.mqtt import Connector, Outgoing, Taking, TlsFiles, tls_context
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.backend.collector import Collector, CollectorSettings
+from edge_app.backend.database import Database
 from edge_app.backend.metrics import Metrics
 from edge_app.backend.retention import Retention
 from edge_app.backend.store import EncounterStore, Kept
@@ -53,7 +54,7 @@ class Running:
         wait: bool = True,
     ) -> None:
         clock, stop, ready = SystemClock(), threading.Event(), threading.Event()
-        store = self.store or EncounterStore("", self.home)
+        store = self.store or EncounterStore(Database("", self.home))
         self.stack.callback(store.close)
         collector = Collector(
             Connector(
@@ -220,7 +221,7 @@ def test_what_the_database_did_not_take_comes_again(running: Running, broker: Mo
                 raise StorageError("the disk is full")
             return super().keep(alerts, now=now)
 
-    running.store = Failing("", running.home)
+    running.store = Failing(Database("", running.home))
     running.start()
     sent = alerts(50)
     publish(broker, sent)
@@ -231,7 +232,7 @@ def test_what_the_database_did_not_take_comes_again(running: Running, broker: Mo
 
 
 def test_retention_goes_on_while_the_broker_is_away(running: Running, broker: Mosquitto) -> None:
-    with closing(EncounterStore("", running.home)) as store:
+    with closing(EncounterStore(Database("", running.home))) as store:
         store.keep(alerts(3), now=datetime.now(UTC) - timedelta(days=8))
     broker.stop()
     running.start(wait=False)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from edge_app.adapters.clock import ManualClock
+from edge_app.backend.database import Database
 from edge_app.backend.metrics import Metrics
 from edge_app.backend.retention import Retention
 from edge_app.backend.store import EncounterStore
@@ -17,7 +18,7 @@ LIMITS = dict.fromkeys(Purpose, timedelta(hours=24))
 
 def test_an_encounter_is_kept_for_as_long_as_it_may_and_no_longer(tmp_path: Path) -> None:
     clock, metrics = ManualClock(START), Metrics()
-    with closing(EncounterStore("", tmp_path)) as store:
+    with closing(EncounterStore(Database("", tmp_path))) as store:
         retention = Retention(store, metrics, limits=LIMITS, interval_s=10, clock=clock)
         retention.purge_if_due()
         for number in range(24):
@@ -39,7 +40,7 @@ def test_an_encounter_is_kept_for_as_long_as_it_may_and_no_longer(tmp_path: Path
 
 def test_it_looks_at_intervals(tmp_path: Path) -> None:
     clock = ManualClock(START)
-    with closing(EncounterStore("", tmp_path)) as store:
+    with closing(EncounterStore(Database("", tmp_path))) as store:
         retention = Retention(store, Metrics(), limits=LIMITS, interval_s=10, clock=clock)
         retention.purge_if_due()
         store.keep(alerts(1), now=START - timedelta(hours=25))

@@ -16,8 +16,9 @@ import psycopg
 import pytest
 
 from edge_app.adapters.events import from_cloudevent, new_alert_id
-from edge_app.backend import store as module
-from edge_app.backend.store import DATABASE_NAME, EncounterStore
+from edge_app.backend.database import DATABASE_NAME, Database
+from edge_app.backend.schema import FORMAT
+from edge_app.backend.store import EncounterStore, acknowledge, newest
 from edge_app.errors import ConfigError, StorageError
 from edge_app.records import Alert, Purpose
 from tests.support import ROOT
@@ -29,6 +30,14 @@ EXAMPLE = from_cloudevent(
 )
 ANNA, BERT = "a" * 32, "b" * 32
 LIMITS = dict.fromkeys(Purpose, DAY)
+WORDS = (
+    "site", "device", "alert_id", "purpose", "subject_ref", "consent_record_id", "model_id",
+    "clock_state", "boot_id",
+)  # fmt: skip
+FRACTIONS = ("score", "threshold", "target_fpir", "tracklet_s")
+NUMBERS = (
+    "gallery_generation", "tracklet_frames", "time_ms", "expiry_ms", "received_ms", "sequence",
+)  # fmt: skip
 
 
 def alert(number: int, subject_ref: str = ANNA, **changes: Any) -> Alert:
@@ -51,7 +60,7 @@ def rows(database: str, folder: Path, what: str = "*") -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def store(database: str, tmp_path: Path) -> Iterator[EncounterStore]:
-    with closing(EncounterStore(database, tmp_path)) as opened:
+    with closing(EncounterStore(Database(database, tmp_path))) as opened:
         yield opened
 
 
@@ -75,7 +84,7 @@ def test_a_row_is_what_the_alert_says_and_no_more(
         "riverside", "glasses-1", one.alert_id, "assist", ANNA, one.consent_record_id,
         0.712, 0.46, 0.001, "mobilefacenet_int8", 42, 5, 0.83,
         1_772_366_400_123, 1_772_366_700_123, 1_772_366_401_000,
-        17, "synchronised", one.boot_id, True,
+        17, "synchronised", one.boot_id, True, None, None,
     )  # fmt: skip
     assert len(row) == len(fields(Alert)) + 1
 
@@ -132,7 +141,7 @@ def test_two_writers_at_once_store_each_alert_once(database: str, tmp_path: Path
     stored: list[Alert] = []
 
     def write() -> None:
-        with closing(EncounterStore(database, tmp_path)) as store:
+        with closing(EncounterStore(Database(database, tmp_path))) as store:
             for begin in range(0, 200, 10):
                 batch = [alert(number) for number in range(begin, begin + 10)]
                 stored.extend(store.keep(batch, now=NOW).stored)
@@ -166,26 +175,119 @@ def test_a_batch_is_stored_as_a_whole_or_not_at_all(
 def test_a_database_has_a_name_that_nobody_can_guess(
     store: EncounterStore, database: str, tmp_path: Path
 ) -> None:
-    with closing(EncounterStore(database, tmp_path)) as other:
+    with closing(EncounterStore(Database(database, tmp_path))) as other:
         assert other.name == store.name
-    with closing(EncounterStore("", tmp_path / "other")) as other:
+    with closing(EncounterStore(Database("", tmp_path / "other"))) as other:
         assert other.name != store.name
     assert re.fullmatch("[0-9a-f]{32}", store.name)
 
 
-def test_another_format_is_refused(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def execute(database: str, folder: Path, *statements: str) -> None:
+    if not database:
+        with closing(sqlite3.connect(folder / DATABASE_NAME)) as file, file:
+            for statement in statements:
+                file.execute(statement)
+        return
+    with psycopg.connect(database) as server:
+        for statement in statements:
+            server.execute(statement.encode())
+
+
+@pytest.mark.parametrize("found", [0, FORMAT + 1])
+def test_another_format_is_refused(database: str, tmp_path: Path, found: int) -> None:
+    EncounterStore(Database(database, tmp_path)).close()
+    execute(database, tmp_path, f"UPDATE familiar_store SET format = {found}")  # noqa: S608
+    with pytest.raises(StorageError, match=f"format {found} and not {FORMAT}"):
+        EncounterStore(Database(database, tmp_path))
+
+
+def test_a_database_of_the_format_before_is_brought_up_to_date(
+    database: str, tmp_path: Path
 ) -> None:
-    EncounterStore(database, tmp_path).close()
-    monkeypatch.setattr(module, "_FORMAT", 2)
-    with pytest.raises(StorageError, match="format 1 and not 2"):
-        EncounterStore(database, tmp_path)
+    columns = ", ".join(
+        f"{name} {kind}"
+        for names, kind in (
+            (WORDS, "TEXT"), (FRACTIONS, "DOUBLE PRECISION"), (NUMBERS, "BIGINT"),
+            (("demo",), "BOOLEAN"),
+        )
+        for name in names
+    )  # fmt: skip
+    execute(
+        database, tmp_path,
+        "CREATE TABLE familiar_store (format INTEGER NOT NULL, name TEXT NOT NULL)",
+        "INSERT INTO familiar_store VALUES (1, 'the name')",
+        f"CREATE TABLE encounter ({columns}, PRIMARY KEY (site, device, alert_id))",
+        "CREATE TABLE departed (subject_ref TEXT PRIMARY KEY, until_ms BIGINT NOT NULL)",
+        "INSERT INTO departed VALUES ('b', 9999999999999)",
+    )  # fmt: skip
+    for _ in range(2):
+        with closing(EncounterStore(Database(database, tmp_path))) as store:
+            assert store.name == "the name"
+            assert store.keep([alert(1, "b")], now=NOW).barred == 1
+            store.keep([alert(2)], now=NOW)
+            assert seen(store) == [(alert(2), "", None)]
+
+
+# --- what a page shows ---------------------------------------------------------------------
+
+
+def seen(store: EncounterStore, most: int = 100) -> list[tuple[Alert, str, datetime | None]]:
+    with store._database.reading() as execute:
+        found = newest(execute, most)
+    assert all(one.received == NOW for one in found)
+    return [(one.alert, one.acknowledged_by, one.acknowledged) for one in found]
+
+
+def test_the_newest_come_first_and_as_they_were_sent(store: EncounterStore) -> None:
+    assert seen(store) == []
+    sent = [alert(number, demo=bool(number % 2)) for number in range(5)]
+    store.keep(sent, now=NOW)
+    assert [one for one, _, _ in seen(store)] == sent[::-1]
+    assert [one for one, _, _ in seen(store, most=2)] == sent[:2:-1]
+
+
+def test_an_encounter_is_acknowledged_by_one_and_once(store: EncounterStore) -> None:
+    one = alert(1)
+    store.keep([one, alert(2)], now=NOW)
+
+    def by(who: str, alert_id: str = one.alert_id) -> bool:
+        with store._database.writing() as execute:
+            return acknowledge(execute, one.site, one.device, alert_id, who=who, now=NOW + DAY)
+
+    assert not by("ann", "another")
+    assert by("ann")
+    assert not by("bob")
+    assert seen(store) == [(alert(2), "", None), (one, "ann", NOW + DAY)]
+    store.keep([one], now=NOW)  # delivered once more
+    assert seen(store)[1] == (one, "ann", NOW + DAY)
+
+
+def test_who_is_forgotten_is_forgotten_with_what_was_done_about_them(
+    store: EncounterStore, database: str, tmp_path: Path
+) -> None:
+    one = alert(1)
+    store.keep([one], now=NOW)
+    with store._database.writing() as execute:
+        acknowledge(execute, one.site, one.device, one.alert_id, who="ann-the-carer", now=NOW)
+    store.forget([ANNA], until=NOW + DAY)
+    assert seen(store) == []
+    store.purge(LIMITS, now=NOW)
+    if not database:
+        assert all(b"ann-the-carer" not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_reader_waits_for_no_writer(store: EncounterStore, database: str, tmp_path: Path) -> None:
+    store.keep([alert(1)], now=NOW)
+    with closing(Database(database, tmp_path)) as other, other.writing() as execute:
+        execute("DELETE FROM encounter")
+        assert len(seen(store)) == 1
+    assert seen(store) == []
 
 
 @pytest.mark.parametrize("address", ["mysql://x", "x.sqlite", "postgresql"])
 def test_addresses_that_are_none(address: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"backend\.database"):
-        EncounterStore(address, tmp_path)
+        EncounterStore(Database(address, tmp_path))
 
 
 def test_a_password_is_in_no_error(tmp_path: Path) -> None:
@@ -194,7 +296,7 @@ def test_a_password_is_in_no_error(tmp_path: Path) -> None:
         (f"postgresql://u:secret@/x?host={tmp_path}", StorageError),
     ):
         with pytest.raises(error) as refused:
-            EncounterStore(address, tmp_path)
+            EncounterStore(Database(address, tmp_path))
         assert "secret" not in str(refused.value)
         assert "\n" not in str(refused.value)
 
@@ -204,17 +306,17 @@ def test_a_password_is_in_no_error(tmp_path: Path) -> None:
 
 def test_the_file_is_durable_and_only_its_owners(tmp_path: Path) -> None:
     before = os.umask(0o022)
-    with closing(EncounterStore("", tmp_path / "home")) as store:
+    with closing(EncounterStore(Database("", tmp_path / "home"))) as store:
         os.umask(before)
         store.keep([alert(1)], now=NOW)
         for path in (tmp_path / "home").iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
-        assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-        assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert store._database._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert store._database._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_what_was_deleted_is_in_no_file(tmp_path: Path) -> None:
-    with closing(EncounterStore("", tmp_path)) as store:
+    with closing(EncounterStore(Database("", tmp_path))) as store:
         store.keep([alert(number, BERT) for number in range(100)], now=NOW)
         store.forget([BERT], until=NOW)
         store.purge(LIMITS, now=NOW + timedelta(seconds=1))
@@ -225,13 +327,13 @@ def test_what_was_deleted_is_in_no_file(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     (tmp_path / DATABASE_NAME).write_bytes(content)
     with pytest.raises(StorageError, match="move it aside"):
-        EncounterStore("", tmp_path)
+        EncounterStore(Database("", tmp_path))
     assert (tmp_path / DATABASE_NAME).read_bytes() == content
 
 
 def test_a_full_disk_stores_nothing_and_is_got_over(tmp_path: Path) -> None:
-    with closing(EncounterStore("", tmp_path)) as store:
-        store._connection.execute("PRAGMA max_page_count = 12")
+    with closing(EncounterStore(Database("", tmp_path))) as store:
+        store._database._connection.execute("PRAGMA max_page_count = 12")
         with pytest.raises(StorageError, match="disk is full"):
             store.keep([alert(number) for number in range(500)], now=NOW)
         assert rows("", tmp_path) == []
@@ -241,7 +343,7 @@ def test_a_full_disk_stores_nothing_and_is_got_over(tmp_path: Path) -> None:
 def test_a_server_that_was_restarted_is_connected_to_anew(
     postgresql_address: str, tmp_path: Path
 ) -> None:
-    with closing(EncounterStore(postgresql_address, tmp_path)) as store:
+    with closing(EncounterStore(Database(postgresql_address, tmp_path))) as store:
         store.purge(LIMITS, now=NOW + 10_000 * DAY)
         with psycopg.connect(postgresql_address, autocommit=True) as other:
             other.execute(

@@ -19,18 +19,22 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from edge_app.adapters.web.forms import read_body, read_form
+from edge_app.adapters.web.guard import Guard
+from edge_app.adapters.web.render import Pages, page_words
 from edge_app.enrolment.admission import Admission
 from edge_app.enrolment.consent_notice import Notice, languages
 from edge_app.enrolment.receipt import Receipt, notice_paragraphs
@@ -44,17 +48,14 @@ from edge_app.enrolment.visits import (
     UnknownVisitError,
     Visits,
 )
-from edge_app.enrolment.web.guard import Guard
-from edge_app.enrolment.web.render import FOLDER, Pages, page_words
 from edge_app.enrolment.words import station_words
 from edge_app.errors import ConsentError, EdgeAppError, EnrolmentError
 from edge_app.records import Controller, LawfulBasis, Purpose
 
 _log = logging.getLogger(__name__)
 
-_MAX_FORM_BYTES: Final = 4_096
-_MAX_FIELDS: Final = 12
-_BODY_WITHIN_S: Final = 20.0
+FOLDER: Final = Path(str(files("edge_app.enrolment.web")))
+
 _SWEEP_S: Final = 1.0
 _PAGES: Final = {
     Step.NOTICE: "notice",
@@ -165,6 +166,7 @@ def make_service(visits: Visits, doors: Doors, setting: Setting) -> ASGIApp:
         ),
         names=setting.names,
         tls=setting.tls,
+        camera=True,
     )
 
 
@@ -203,8 +205,10 @@ class _Site:
         self._setting = setting
         self._cookie = "__Host-visit" if setting.tls else "visit"
         self._pages = Pages(
+            FOLDER,
+            extra="station",
             setting=setting,
-            languages=[(code, page_words(code)["language"]) for code in languages()],
+            languages=[(code, page_words(FOLDER, code)["language"]) for code in languages()],
             numbers=_NUMBERS,
         )
 
@@ -217,7 +221,7 @@ class _Site:
         return self._page("start", language, fault="")
 
     async def begin(self, request: Request, language: str) -> Response:
-        form, setting = await _form(request), self._setting
+        form, setting = await read_form(request), self._setting
         if setting.admission is not None and not setting.admission.admits(
             form.get("admission", "")
         ):
@@ -236,7 +240,7 @@ class _Site:
         return self._page("record", language, fault="", found=None, asked=False)
 
     async def record(self, request: Request, language: str) -> Response:
-        form = await _form(request)
+        form = await read_form(request)
         try:
             found = await run_in_threadpool(self._doors.record, form.get("code", ""), language)
         except ConsentError:
@@ -255,7 +259,7 @@ class _Site:
         return self._page("leave", language, fault="", said=())
 
     async def leave(self, request: Request, language: str) -> Response:
-        form = await _form(request)
+        form = await read_form(request)
         try:
             said = await run_in_threadpool(self._doors.leave, form.get("code", ""))
         except ConsentError:
@@ -302,7 +306,7 @@ class _Site:
         """One more picture of the browser's camera, or none; what to tell the person comes back."""
         name = self._name(request)
         self._require_token(request.headers.get("x-token", ""), self._visits.peek(name))
-        jpeg = await _body(request, self._setting.max_jpeg_bytes)
+        jpeg = await read_body(request, self._setting.max_jpeg_bytes)
         guidance = await run_in_threadpool(self._visits.look, name, jpeg)
         if guidance.step is not Step.CAPTURING:
             return JSONResponse({"go": f"/{language}/{_PAGES[guidance.step]}"})
@@ -367,7 +371,7 @@ class _Site:
 
     async def _visit_form(self, request: Request) -> tuple[dict[str, str], Standing]:
         """A form of this visit's own pages. Raises UnknownVisitError, or answers 403."""
-        form, standing = await _form(request), self._standing(request)
+        form, standing = await read_form(request), self._standing(request)
         self._require_token(form.get("token", ""), standing)
         return form, standing
 
@@ -449,34 +453,3 @@ def _said(guidance: Guidance, language: str) -> dict[str, object]:
         "done": guidance.done,
         "total": guidance.total,
     }
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a small form; answers 400 to what is none."""
-    data = await _body(request, _MAX_FORM_BYTES)
-    try:
-        pairs = parse_qsl(
-            data.decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=_MAX_FIELDS,
-        )
-    except ValueError:
-        raise HTTPException(400) from None
-    return dict(pairs)
-
-
-async def _body(request: Request, most_bytes: int) -> bytes:
-    """Answers 413 to more, and 408 to what drips in."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_WITHIN_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > most_bytes:
-                    raise HTTPException(413)
-    except TimeoutError:
-        raise HTTPException(408) from None
-    except ClientDisconnect:
-        raise HTTPException(400) from None  # nobody reads it
-    return bytes(body)

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from edge_app.__main__ import app
 from edge_app.adapters.clock import SystemClock
+from edge_app.adapters.web.serve import TlsIdentity, is_loopback, names_served
 from edge_app.app import Home
 from edge_app.config import Config
-from edge_app.enrolment.web.serve import TlsIdentity, is_loopback, names_served
 from edge_app.errors import ConfigError
 from edge_app.people import export_person, list_people
 from edge_app.pipeline import Pipeline

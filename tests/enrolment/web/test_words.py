@@ -6,10 +6,11 @@ from string import Formatter
 
 import pytest
 
+from edge_app.adapters.web.render import page_words
 from edge_app.enrolment.consent_notice import languages
 from edge_app.enrolment.poses import Facing
 from edge_app.enrolment.refused import Refusal
-from edge_app.enrolment.web.render import FOLDER, page_words
+from edge_app.enrolment.web.service import FOLDER
 from edge_app.sync import Told
 
 ALL = pytest.mark.parametrize("language", languages())
@@ -17,7 +18,7 @@ SAME_EVERYWHERE = {"poses.joined"}
 
 
 def texts(language: str) -> dict[str, str]:
-    words = page_words(language)
+    words = page_words(FOLDER, language)
     flat = {key: value for key, value in words.items() if isinstance(value, str)}
     for section, named in words.items():
         if not isinstance(named, str):
@@ -47,7 +48,7 @@ def test_a_language_says_everything(language: str) -> None:
 
 @ALL
 def test_whatever_happens_there_are_words_for_it(language: str) -> None:
-    words = page_words(language)
+    words = page_words(FOLDER, language)
     assert set(Refusal) <= set(words["refused"])
     assert set(Facing) <= set(words["poses"])
     assert {told for told in Told if told is not Told.NO_FLEET} <= set(words["leave"])

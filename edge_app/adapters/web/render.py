@@ -1,33 +1,30 @@
-"""The station's pages as HTML: templates, and the words of each language."""
+"""Pages as HTML: templates, and the words of each language."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from edge_app.errors import ConfigError
 
-FOLDER: Final = Path(str(files("edge_app.enrolment.web")))
-
 Words = Mapping[str, Any]
-"""Texts by section and name, see `words/en.toml`."""
+"""Texts by section and name, of a file `words/LANGUAGE.toml`."""
 
 
 @cache
-def page_words(language: str) -> Words:
-    """What the pages say in a language that notices have."""
-    return tomllib.loads((FOLDER / "words" / f"{language}.toml").read_text(encoding="utf-8"))
+def page_words(folder: Path, language: str) -> Words:
+    """What the pages of a folder say in a language that it has."""
+    return tomllib.loads((folder / "words" / f"{language}.toml").read_text(encoding="utf-8"))
 
 
 class Pages:
     """Renders. A name that a template asks for and nobody gives is an error."""
 
-    def __init__(self, **everywhere: object) -> None:
-        """everywhere: what every template may use.
+    def __init__(self, folder: Path, *, extra: str, **everywhere: object) -> None:
+        """folder: with `pages/` and `words/`; everywhere: what every template may use.
 
         Raises:
             ConfigError: the package for templates is not installed.
@@ -36,17 +33,19 @@ class Pages:
             from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise ConfigError(
-                "the station's page needs an extra: pip install 'familiar-edge[station]'"
+                f"its pages need an extra: pip install 'familiar-edge[{extra}]'"
             ) from error
         self._templates = Environment(
-            loader=FileSystemLoader(FOLDER / "pages"),
+            loader=FileSystemLoader(folder / "pages"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         self._templates.globals.update(everywhere)
+        self._folder = folder
 
     def render(self, page: str, language: str, **shown: object) -> str:
         template = self._templates.get_template(f"{page}.html")
-        return template.render(page=page, language=language, w=page_words(language), **shown)
+        words = page_words(self._folder, language)
+        return template.render(page=page, language=language, w=words, **shown)

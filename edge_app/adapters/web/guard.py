@@ -1,4 +1,4 @@
-"""What holds for every request to the station's page, whatever is behind it."""
+"""What holds for every request to a page of ours, whatever is behind it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ _HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
     # Not no-referrer: with that, browsers send "Origin: null" with the page's own forms.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -28,12 +27,20 @@ _HEADERS: Final[Mapping[str, str]] = {
 class Guard:
     """Asked by the names that it has, by its own pages alone, and kept by no browser.
 
-    names: host names and addresses by which the station is asked; "*.example.org" is any one name
-           below. Another one is somebody else's name that was made to point here.
+    names:  host names and addresses by which the service is asked; "*.example.org" is any one name
+            below. Another one is somebody else's name that was made to point here.
+    camera: its pages use the browser's camera.
     """
 
-    def __init__(self, app: ASGIApp, *, names: Collection[str], tls: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, names: Collection[str], tls: bool, camera: bool = False
+    ) -> None:
         self._app = app
+        allowed = "camera=(self)" if camera else "camera=()"
+        self._headers = {
+            **_HEADERS,
+            "Permissions-Policy": f"{allowed}, microphone=(), geolocation=()",
+        }
         self._names = frozenset(name.lower() for name in names)
         self._scheme = "https" if tls else "http"
 
@@ -47,7 +54,7 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -57,12 +64,12 @@ class Guard:
     def _refused(self, method: str, headers: Headers) -> PlainTextResponse | None:
         host = headers.get("host", "")
         if not self._is_known(_name(host)):
-            return PlainTextResponse("This station is not asked by this name.", 421)
+            return PlainTextResponse("Nothing is here by this name.", 421)
         if method in {"GET", "HEAD"}:
             return None
         elsewhere = headers.get("sec-fetch-site", "same-origin") != "same-origin"
         if elsewhere or headers.get("origin", "").lower() != f"{self._scheme}://{host}".lower():
-            return PlainTextResponse("Only the station's own pages may ask this.", 403)
+            return PlainTextResponse("Only pages from here may ask this.", 403)
         return None
 
     def _is_known(self, name: str) -> bool:

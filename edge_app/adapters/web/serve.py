@@ -1,4 +1,4 @@
-"""Where the station's page is served: on this machine alone, or encrypted."""
+"""Where a page is served: on this machine alone, or encrypted."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def names_served(host: str, identity: TlsIdentity | None, now: datetime) -> froz
     if identity is None:
         if not is_loopback(host):
             raise ConfigError(
-                f"faces and codes leave this machine encrypted only: give --certificate and --key "
-                f"to listen at {host}, or leave --host away"
+                f"what this page shows leaves this machine encrypted only: give --certificate and "
+                f"--key to listen at {host}, or leave --host away"
             )
         return _LOOPBACK_NAMES
     _context(identity)
@@ -69,7 +69,7 @@ def serve(
     identity: TlsIdentity | None,
     ready: Callable[[int], None],
 ) -> None:
-    """Serve until a signal ends it. No request is logged: a code must reach no log.
+    """Serve until a signal ends it. No request is logged: what it names must reach no log.
 
     port:  0 takes a free one. ready: told the port once it listens.
 
