@@ -86,7 +86,7 @@ def test_a_row_is_what_the_alert_says_and_no_more(
         1_772_366_400_123, 1_772_366_700_123, 1_772_366_401_000,
         17, "synchronised", one.boot_id, True, None, None,
     )  # fmt: skip
-    assert len(row) == len(fields(Alert)) + 1
+    assert len(row) == len(fields(Alert)) + 3
 
 
 def test_an_alert_is_stored_once(store: EncounterStore, database: str, tmp_path: Path) -> None:
