@@ -1,4 +1,4 @@
-"""Takes alerts and departures from the broker into the store.
+"""Takes alerts, departures and devices' states from the broker into the database.
 
 A message counts as delivered when its row is committed and at no other time: a process that is
 killed in between gets it again, and the store knows it by then. Several instances with one database
@@ -18,14 +18,17 @@ from typing import Final
 from edge_app.adapters.mqtt import (
     DEPARTURES_OF_ALL_DEVICES,
     MATCHES_OF_ALL_DEVICES,
+    STATES_OF_ALL_DEVICES,
     Connector,
     Incoming,
     Link,
 )
 from edge_app.adapters.service_manager import ServiceManager
+from edge_app.backend.database import Database
 from edge_app.backend.intake import read_message
 from edge_app.backend.metrics import Metrics
 from edge_app.backend.retention import Retention
+from edge_app.backend.states import is_state, keep_state, read_state
 from edge_app.backend.store import STAYS_OUT, EncounterStore
 from edge_app.errors import DeliveryError, StorageError
 from edge_app.ports import Clock
@@ -53,6 +56,7 @@ class Collector:
     def __init__(
         self,
         connector: Connector,
+        database: Database,
         store: EncounterStore,
         retention: Retention,
         metrics: Metrics,
@@ -63,6 +67,7 @@ class Collector:
     ) -> None:
         """connector: one that takes messages one by one. manager: told how it goes."""
         self._connector = connector
+        self._database = database
         self._store = store
         self._retention = retention
         self._metrics = metrics
@@ -127,13 +132,16 @@ class Collector:
         # mosquitto lets any client join a group whose name it knows, and what it then may not read
         # is lost. So the name is a secret, that of the database.
         topics = (MATCHES_OF_ALL_DEVICES, DEPARTURES_OF_ALL_DEVICES)
-        return [f"$share/{self._store.name}/{topic}" for topic in topics]
+        return [f"$share/{self._database.name}/{topic}" for topic in topics]
 
     def _collect(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
         link = self._connect()
         try:
             for shared in self._shared_topics():
                 link.subscribe(shared, self._settings.connect_timeout_s)
+            # Each instance hears every state. QoS 0: while it is away, none of them is kept for it
+            # in the place of an alert. A broker that keeps this to itself does not hold up alerts.
+            link.ask_for(STATES_OF_ALL_DEVICES, qos=0)
             self._metrics.connected.set(1)
             self._failure = ""
             if not self._was_ready:
@@ -160,8 +168,9 @@ class Collector:
         link.received.clear()
         if not batch:
             return 0
-        self._metrics.received.inc(len(batch))
-        events = self._events(batch)
+        states = [message for message in batch if is_state(message)]
+        events = self._events([message for message in batch if not is_state(message)])
+        self._note(states)
         self._forget([event for event in events if isinstance(event, Departure)])
         self._keep([event for event in events if isinstance(event, Alert)])
         self._failures = 0
@@ -171,6 +180,7 @@ class Collector:
 
     def _events(self, batch: Sequence[Incoming]) -> list[Alert | Departure]:
         """What of a batch is one; the rest is counted, and nothing of it is told."""
+        self._metrics.received.inc(len(batch))
         events = []
         for message in batch:
             try:
@@ -179,6 +189,20 @@ class Collector:
                 self._metrics.invalid.inc()
                 _log.info("backend: a message is dropped: %s", error)
         return events
+
+    def _note(self, messages: Sequence[Incoming]) -> None:
+        self._metrics.states.inc(len(messages))
+        states = []
+        for message in messages:
+            try:
+                states.append(read_state(message))
+            except DeliveryError as error:
+                self._metrics.invalid.inc()
+                _log.info("backend: a message is dropped: %s", error)
+        if states:
+            with self._database.writing() as execute:
+                for said in states:
+                    keep_state(execute, said, now=self._clock.now())
 
     def _forget(self, departures: Sequence[Departure]) -> None:
         if departures:

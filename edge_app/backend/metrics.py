@@ -22,14 +22,15 @@ class Metrics:
     def __init__(self) -> None:
         """Begin at 0."""
         self.registry = CollectorRegistry()
-        self.received = self._counter("received", "Messages that came")
-        self.invalid = self._counter("invalid", "Messages that are no event, and were dropped")
+        self.received = self._counter("received", "Events that came")
+        self.invalid = self._counter("invalid", "Messages that were dropped for what they are")
         self.expired = self._counter("expired", "Alerts that came after their time")
         self.duplicates = self._counter("duplicates", "Alerts that were stored already")
         self.barred = self._counter("barred", "Alerts of somebody who left, which were dropped")
         self.stored = self._counter("stored", "Alerts that were stored")
         self.departures = self._counter("departures", "Departures that came")
         self.forgotten = self._counter("forgotten", "Encounters deleted because somebody left")
+        self.states = self._counter("states", "States of devices that came")
         self.failures = self._counter("failures", "Times that broker or database was lost")
         self.purged = Counter(
             "familiar_backend_purged",

@@ -1,11 +1,13 @@
-"""Deletes what has been kept for as long as its purpose allows."""
+"""Deletes what has been kept for as long as it may be."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
 
+from edge_app.backend.database import Database
 from edge_app.backend.metrics import Metrics
+from edge_app.backend.states import drop_silent
 from edge_app.backend.store import EncounterStore
 from edge_app.ports import Clock
 from edge_app.records import Purpose
@@ -16,6 +18,7 @@ class Retention:
 
     def __init__(
         self,
+        database: Database,
         store: EncounterStore,
         metrics: Metrics,
         *,
@@ -24,6 +27,7 @@ class Retention:
         clock: Clock,
     ) -> None:
         """limits: how long an encounter is kept, for every purpose."""
+        self._database = database
         self._store = store
         self._metrics = metrics
         self._limits = limits
@@ -38,4 +42,6 @@ class Retention:
             return
         for purpose, deleted in self._store.purge(self._limits, now=self._clock.now()).items():
             self._metrics.purged.labels(purpose.value).inc(deleted)
+        with self._database.writing() as execute:
+            drop_silent(execute, now=self._clock.now())
         self._looked_s = now_s

@@ -73,11 +73,6 @@ class EncounterStore:
         """Use a database."""
         self._database = database
 
-    @property
-    def name(self) -> str:
-        """See `Database.name`."""
-        return self._database.name
-
     def close(self) -> None:
         """Close the database; the next call opens it again."""
         self._database.close()

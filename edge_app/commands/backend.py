@@ -54,11 +54,11 @@ def run(context: typer.Context, broker_url: Broker = None) -> None:
     settings, metrics = session.config.backend, Metrics()
     manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
     with (
-        closing(_store(session)) as store,
+        closing(_database(session)) as database,
         served(metrics, settings.metrics_host, settings.metrics_port),
         _stopped_by_signals() as stop,
     ):
-        collector = _collector(session, broker_url, store, metrics, manager)
+        collector = _collector(session, broker_url, database, metrics, manager)
         manager.ready()
         collector.run(stop, on_ready=lambda: out.print("collecting"))
         manager.stopping()
@@ -72,8 +72,8 @@ def retire(context: typer.Context, broker_url: Broker = None, as_json: AsJson = 
     """
     session: Session = context.obj
     metrics = Metrics()
-    with closing(_store(session)) as store:
-        _collector(session, broker_url, store, metrics, ServiceManager(None)).retire()
+    with closing(_database(session)) as database:
+        _collector(session, broker_url, database, metrics, ServiceManager(None)).retire()
     name = session.config.backend.instance
     if as_json:
         print_json({"instance": name, "retired": True})
@@ -93,8 +93,8 @@ def forget(
         if not re.fullmatch(SUBJECT_REF_PATTERN, subject_ref):
             raise ConfigError(f"{subject_ref!r} is no pseudonym; copy data.subject_ref of an alert")
     until = session.clock.now() + STAYS_OUT
-    with closing(_store(session)) as store:
-        deleted = store.forget(subject_refs, until=until)
+    with closing(_database(session)) as database:
+        deleted = EncounterStore(database).forget(subject_refs, until=until)
     if as_json:
         print_json({"deleted": deleted})
     else:
@@ -104,7 +104,7 @@ def forget(
 def _collector(
     session: Session,
     broker_url: str | None,
-    store: EncounterStore,
+    database: Database,
     metrics: Metrics,
     manager: ServiceManager,
 ) -> Collector:
@@ -114,8 +114,8 @@ def _collector(
     if not url:
         raise ConfigError("no broker is named; give --broker, or mqtt.broker in the configuration")
     address, tls = broker(config, url)
-    # At a broker that asks for no certificates; the store's name itself is nobody's business.
-    digest = hashlib.sha256(store.name.encode()).hexdigest()[:12]
+    # At a broker that asks for no certificates; the database's name itself is nobody's business.
+    digest = hashlib.sha256(database.name.encode()).hexdigest()[:12]
     connector = Connector(
         address,
         tls_context(address, tls),
@@ -125,7 +125,9 @@ def _collector(
         taking=Taking(settings.session_expiry_s, settings.most_untaken),
     )
     hours = settings.retention_h.model_dump()
+    store = EncounterStore(database)
     retention = Retention(
+        database,
         store,
         metrics,
         limits={purpose: timedelta(hours=hours[purpose]) for purpose in Purpose},
@@ -134,12 +136,19 @@ def _collector(
     )
     patience = CollectorSettings(mqtt.connect_timeout_s, mqtt.backoff_min_s, mqtt.backoff_max_s)
     return Collector(
-        connector, store, retention, metrics, settings=patience, clock=clock, manager=manager
+        connector,
+        database,
+        store,
+        retention,
+        metrics,
+        settings=patience,
+        clock=clock,
+        manager=manager,
     )
 
 
-def _store(session: Session) -> EncounterStore:
-    return EncounterStore(Database(session.config.backend.database, session.home.folder))
+def _database(session: Session) -> Database:
+    return Database(session.config.backend.database, session.home.folder)
 
 
 @contextmanager

@@ -16,12 +16,22 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_app.adapters.clock import SystemClock
 from edge_app.adapters.events import departure_to_cloudevent, new_alert_id, to_cloudevent
-from edge_app.adapters.mqtt import Connector, Outgoing, Taking, TlsFiles, tls_context
+from edge_app.adapters.mqtt import (
+    OFFLINE,
+    Connector,
+    Outgoing,
+    Taking,
+    TlsFiles,
+    Topics,
+    tell_all,
+    tls_context,
+)
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.backend.collector import Collector, CollectorSettings
 from edge_app.backend.database import Database
 from edge_app.backend.metrics import Metrics
 from edge_app.backend.retention import Retention
+from edge_app.backend.states import DeviceStates, device_states
 from edge_app.backend.store import EncounterStore, Kept
 from edge_app.errors import DeliveryError, StorageError
 from edge_app.publisher.broker import BrokerFolder
@@ -31,6 +41,7 @@ from tests.adapters.test_mqtt import LINK, DemoBroker, until
 from tests.backends import alerts, publish, stored_ids
 from tests.brokers import FleetMosquitto, Mosquitto
 from tests.publisher.test_broker import NOW, Site, until_pumped
+from tests.support import ROOT
 
 SETTINGS = CollectorSettings(5.0, 0.02, 0.1)
 NO_PURGE = dict.fromkeys(Purpose, timedelta(days=7))
@@ -45,6 +56,7 @@ class Running:
     stack: ExitStack
     store: EncounterStore | None = None
     metrics: Metrics = field(default_factory=Metrics)
+    stop: Callable[[], None] = field(init=False)
 
     def start(
         self,
@@ -54,15 +66,18 @@ class Running:
         wait: bool = True,
     ) -> None:
         clock, stop, ready = SystemClock(), threading.Event(), threading.Event()
-        store = self.store or EncounterStore(Database("", self.home))
+        database = Database("", self.home)
+        store = self.store or EncounterStore(database)
+        self.stack.callback(database.close)
         self.stack.callback(store.close)
         collector = Collector(
             Connector(
                 self.broker.address, tls_context(self.broker.address, tls), "familiar-one", LINK,
                 durable=None, taking=Taking(60, 100),
             ),
+            database,
             store,
-            Retention(store, self.metrics, limits=limits, interval_s=0.05, clock=clock),
+            Retention(database, store, self.metrics, limits=limits, interval_s=0.05, clock=clock),
             self.metrics,
             settings=SETTINGS,
             clock=clock,
@@ -76,6 +91,7 @@ class Running:
             thread.join(60)
 
         self.stack.callback(end)
+        self.stop = end
         if wait:
             assert ready.wait(30)
 
@@ -250,3 +266,59 @@ def test_a_broker_that_knows_only_mqtt_3_is_told_of(
         stack.callback(broker.stop)
         Running(broker, tmp_path, stack).start(wait=False)
         until(lambda: "MQTT 3.1.1 only" in caplog.text, "it is said")
+
+
+# --- what devices say of themselves ----------------------------------------------------------
+
+HEALTH = (ROOT / "deploy" / "schemas" / "examples" / "health-v1-running.json").read_bytes()
+
+
+def say(broker: Mosquitto, topic: str, *payloads: bytes) -> None:
+    """As devices do; when this returns, the broker has heard it."""
+    messages = [Outgoing(topic, payload, retain=True) for payload in payloads]
+    tell_all(broker.address, tls=None, messages=messages, client_id="device", link=LINK)
+
+
+def states(home: Path) -> tuple[DeviceStates, ...]:
+    with closing(Database("", home)) as database, database.reading() as execute:
+        return device_states(execute)
+
+
+def test_states_are_heard_whenever_they_were_said(running: Running, broker: Mosquitto) -> None:
+    topics = Topics("riverside", "glasses-1")
+    say(broker, topics.health, HEALTH)
+    running.start()
+    until(lambda: states(running.home), "what was said before is heard")
+    say(broker, topics.availability, OFFLINE)
+    until(lambda: states(running.home)[0].availability is not None, "and what is said now")
+    (one,) = states(running.home)
+    assert (one.site, one.device) == ("riverside", "glasses-1")
+    assert one.health is not None
+    assert one.health.state == "running"
+    assert one.availability is not None
+    assert one.availability.state == "offline"
+    say(broker, topics.health, b"")
+    until(lambda: states(running.home)[0].health is None, "and what is taken back")
+
+
+def test_a_state_that_is_none_holds_up_nothing(running: Running, broker: Mosquitto) -> None:
+    running.start()
+    for topic in ("health", "availability", "mood"):
+        say(broker, f"familiar/v1/riverside/glasses-1/state/{topic}", b"{" + bytes(3_000))
+    publish(broker, alerts(2))
+    until(lambda: running.counted("stored_total") == 2, "alerts are stored")
+    until(lambda: running.counted("invalid_total") == 3, "what is none is counted")
+    assert states(running.home) == ()
+
+
+def test_states_take_no_room_of_an_instance_that_is_away(
+    running: Running, broker: Mosquitto
+) -> None:
+    running.start()
+    running.stop()
+    for number in range(3):
+        say(broker, Topics("riverside", f"gate-{number}").health, *[HEALTH] * 500)
+    publish(broker, alerts(10))
+    running.start()
+    until(lambda: running.counted("stored_total") == 10, "no alert is pushed out")
+    until(lambda: len(states(running.home)) == 3, "the newest states are heard")

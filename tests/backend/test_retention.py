@@ -18,8 +18,9 @@ LIMITS = dict.fromkeys(Purpose, timedelta(hours=24))
 
 def test_an_encounter_is_kept_for_as_long_as_it_may_and_no_longer(tmp_path: Path) -> None:
     clock, metrics = ManualClock(START), Metrics()
-    with closing(EncounterStore(Database("", tmp_path))) as store:
-        retention = Retention(store, metrics, limits=LIMITS, interval_s=10, clock=clock)
+    with closing(Database("", tmp_path)) as database:
+        store = EncounterStore(database)
+        retention = Retention(database, store, metrics, limits=LIMITS, interval_s=10, clock=clock)
         retention.purge_if_due()
         for number in range(24):
             store.keep(alerts(1, begin=number), now=clock.now())
@@ -40,8 +41,9 @@ def test_an_encounter_is_kept_for_as_long_as_it_may_and_no_longer(tmp_path: Path
 
 def test_it_looks_at_intervals(tmp_path: Path) -> None:
     clock = ManualClock(START)
-    with closing(EncounterStore(Database("", tmp_path))) as store:
-        retention = Retention(store, Metrics(), limits=LIMITS, interval_s=10, clock=clock)
+    with closing(Database("", tmp_path)) as database:
+        store = EncounterStore(database)
+        retention = Retention(database, store, Metrics(), limits=LIMITS, interval_s=10, clock=clock)
         retention.purge_if_due()
         store.keep(alerts(1), now=START - timedelta(hours=25))
         clock.advance(9)

@@ -176,10 +176,10 @@ def test_a_database_has_a_name_that_nobody_can_guess(
     store: EncounterStore, database: str, tmp_path: Path
 ) -> None:
     with closing(EncounterStore(Database(database, tmp_path))) as other:
-        assert other.name == store.name
+        assert other._database.name == store._database.name
     with closing(EncounterStore(Database("", tmp_path / "other"))) as other:
-        assert other.name != store.name
-    assert re.fullmatch("[0-9a-f]{32}", store.name)
+        assert other._database.name != store._database.name
+    assert re.fullmatch("[0-9a-f]{32}", store._database.name)
 
 
 def execute(database: str, folder: Path, *statements: str) -> None:
@@ -222,7 +222,7 @@ def test_a_database_of_the_format_before_is_brought_up_to_date(
     )  # fmt: skip
     for _ in range(2):
         with closing(EncounterStore(Database(database, tmp_path))) as store:
-            assert store.name == "the name"
+            assert store._database.name == "the name"
             assert store.keep([alert(1, "b")], now=NOW).barred == 1
             store.keep([alert(2)], now=NOW)
             assert seen(store) == [(alert(2), "", None)]

@@ -25,6 +25,7 @@ from edge_app.adapters.mqtt.publisher import (
 from edge_app.adapters.mqtt.topics import (
     DEPARTURES_OF_ALL_DEVICES,
     MATCHES_OF_ALL_DEVICES,
+    STATES_OF_ALL_DEVICES,
     Topics,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "MATCHES_OF_ALL_DEVICES",
     "OFFLINE",
     "ONLINE",
+    "STATES_OF_ALL_DEVICES",
     "BrokerAddress",
     "Commands",
     "Connector",

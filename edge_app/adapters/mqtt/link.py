@@ -131,6 +131,7 @@ class Incoming:
 
     message_id: what the broker is told when it is taken; 0 for QoS 0, of which it wants to hear
         nothing.
+    retained:   it was said before we subscribed.
     """
 
     topic: str
@@ -138,6 +139,7 @@ class Incoming:
     response_topic: str | None
     correlation: bytes | None = field(repr=False)
     message_id: int = 0
+    retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,21 +258,21 @@ class Link:
             raise DeliveryError(f"connection to {self._address} lost: {error_string(info.rc)}")
         return info.mid
 
-    def ask_for(self, topic_filter: str) -> None:
-        """Ask to subscribe with QoS 1; the answer appears in `subscribed`.
+    def ask_for(self, topic_filter: str, *, qos: int = 1) -> None:
+        """Ask to subscribe; the answer appears in `subscribed`.
 
         Raises:
             ConfigError: not a topic filter.
         """
         try:
-            self._client.subscribe(topic_filter, qos=1)
+            self._client.subscribe(topic_filter, qos=qos)
         except ValueError as error:
             raise ConfigError(f"{topic_filter!r} is not a topic filter; correct it") from error
 
-    def subscribe(self, topic_filter: str, timeout_s: float) -> None:
-        """Subscribe with QoS 1. Raises ConfigError for a bad filter, DeliveryError if refused."""
+    def subscribe(self, topic_filter: str, timeout_s: float, *, qos: int = 1) -> None:
+        """Subscribe. Raises ConfigError for a bad filter, DeliveryError if refused."""
         self.subscribed.clear()
-        self.ask_for(topic_filter)
+        self.ask_for(topic_filter, qos=qos)
         deadline_s = time.monotonic() + timeout_s
         while not self.subscribed and (left_s := deadline_s - time.monotonic()) > 0:
             self.pump(left_s)
@@ -436,6 +438,7 @@ def _incoming(message: MQTTMessage) -> Incoming:
         response_topic=getattr(properties, "ResponseTopic", None),
         correlation=getattr(properties, "CorrelationData", None),
         message_id=message.mid,
+        retained=message.retain,
     )
 
 

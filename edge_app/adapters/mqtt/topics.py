@@ -12,6 +12,7 @@ from edge_app.records import NODE_NAME_PATTERN
 REPLY_NAME_PATTERN: Final = "[a-z0-9-]{1,64}"
 MATCHES_OF_ALL_DEVICES: Final = "familiar/v1/+/+/event/match"
 DEPARTURES_OF_ALL_DEVICES: Final = "familiar/v1/+/+/event/departure"
+STATES_OF_ALL_DEVICES: Final = "familiar/v1/+/+/state/+"
 
 
 @dataclass(frozen=True, slots=True)
