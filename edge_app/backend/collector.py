@@ -28,13 +28,16 @@ from edge_app.backend.database import Database
 from edge_app.backend.intake import read_message
 from edge_app.backend.metrics import Metrics
 from edge_app.backend.retention import Retention
-from edge_app.backend.states import is_state, keep_state, read_state
+from edge_app.backend.states import is_state, keep_state, note_collecting, read_state
 from edge_app.backend.store import STAYS_OUT, EncounterStore
 from edge_app.errors import DeliveryError, StorageError
 from edge_app.ports import Clock
 from edge_app.records import Alert, ClockState, Departure
 
 _log = logging.getLogger(__name__)
+
+TELLS_S: Final = 10.0
+"""How often an instance that has the broker says so in the database."""
 
 _POLL_S: Final = 0.2
 _MOST_AT_ONCE: Final = 1_000
@@ -45,6 +48,7 @@ _QUIET_S: Final = 2.0
 class CollectorSettings:
     """The pauses lie between two attempts to connect."""
 
+    instance: str
     connect_timeout_s: float
     backoff_min_s: float
     backoff_max_s: float
@@ -78,6 +82,7 @@ class Collector:
         self._failures = 0
         self._failure = ""
         self._was_ready = False
+        self._told_s = float("-inf")
 
     def run(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
         """Collect until `stop` is set, through every outage of broker and database.
@@ -151,11 +156,21 @@ class Collector:
             while not stop.is_set():
                 self._manager.alive("collecting")
                 self._retention.purge_if_due()
+                self._tell_if_due()
                 self._take(link)
             link.disconnect()
             self._metrics.connected.set(0)
         finally:
             link.drop()
+
+    def _tell_if_due(self) -> None:
+        """Whoever watches the encounters has to know that there is somebody who collects them."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._told_s < TELLS_S:
+            return
+        with self._database.writing() as execute:
+            note_collecting(execute, self._settings.instance, now=self._clock.now())
+        self._told_s = now_s
 
     def _take(self, link: Link) -> int:
         """Store what has come in one transaction, then tell the broker; returns how much."""

@@ -28,6 +28,13 @@ _PAGE: Final = (
       PRIMARY KEY (site, device, kind)
     )
     """,
+    # Which instances have the broker, and when they last said so.
+    """
+    CREATE TABLE collecting (
+      instance TEXT PRIMARY KEY,
+      alive_ms BIGINT NOT NULL
+    )
+    """,
     # password: as Argon2 writes it.
     """
     CREATE TABLE account (

@@ -151,6 +151,17 @@ def device_states(execute: Execute) -> tuple[DeviceStates, ...]:
     )
 
 
+def note_collecting(execute: Execute, instance: str, *, now: datetime) -> None:
+    """An instance of the backend has the broker; within a transaction."""
+    execute(_COLLECTS, {"instance": instance, "now_ms": unix_ms(now)})
+
+
+def last_collecting(execute: Execute) -> datetime | None:
+    """When any instance last had the broker; None: never. Within a transaction."""
+    (last_ms,) = execute("SELECT MAX(alive_ms) FROM collecting").fetchone()
+    return None if last_ms is None else from_unix_ms(last_ms)
+
+
 def drop_silent(execute: Execute, *, now: datetime) -> None:
     """Forget devices that have said nothing for long; within a transaction."""
     execute(_DROP, {"last_ms": unix_ms(now - STAYS)})
@@ -170,6 +181,11 @@ _DROP: Final = (
     "DELETE FROM device_state WHERE NOT EXISTS (SELECT 1 FROM device_state AS other"
     " WHERE other.site = device_state.site AND other.device = device_state.device"
     " AND other.received_ms > :last_ms)"
+)
+
+_COLLECTS: Final = (
+    "INSERT INTO collecting (instance, alive_ms) VALUES (:instance, :now_ms)"
+    " ON CONFLICT (instance) DO UPDATE SET alive_ms = :now_ms"
 )
 
 _Kind = TypeVar("_Kind", bound=_Said)

@@ -134,7 +134,9 @@ def _collector(
         interval_s=settings.purge_interval_s,
         clock=clock,
     )
-    patience = CollectorSettings(mqtt.connect_timeout_s, mqtt.backoff_min_s, mqtt.backoff_max_s)
+    patience = CollectorSettings(
+        settings.instance, mqtt.connect_timeout_s, mqtt.backoff_min_s, mqtt.backoff_max_s
+    )
     return Collector(
         connector,
         database,

@@ -43,7 +43,7 @@ from tests.brokers import FleetMosquitto, Mosquitto
 from tests.publisher.test_broker import NOW, Site, until_pumped
 from tests.support import ROOT
 
-SETTINGS = CollectorSettings(5.0, 0.02, 0.1)
+SETTINGS = CollectorSettings("one", 5.0, 0.02, 0.1)
 NO_PURGE = dict.fromkeys(Purpose, timedelta(days=7))
 
 
