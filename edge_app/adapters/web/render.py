@@ -5,10 +5,16 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
 from edge_app.errors import ConfigError
+
+_SHARED: Final = Path(str(files("edge_app.adapters.web"))) / "static"
 
 Words = Mapping[str, Any]
 """Texts by section and name, of a file `words/LANGUAGE.toml`."""
@@ -18,6 +24,11 @@ Words = Mapping[str, Any]
 def page_words(folder: Path, language: str) -> Words:
     """What the pages of a folder say in a language that it has."""
     return tomllib.loads((folder / "words" / f"{language}.toml").read_text(encoding="utf-8"))
+
+
+def shared_files() -> Mount:
+    """What the pages of all services use: `/shared/base.css`, `/shared/icon.svg`."""
+    return Mount("/shared", StaticFiles(directory=_SHARED))
 
 
 class Pages:

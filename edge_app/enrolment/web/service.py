@@ -34,7 +34,7 @@ from starlette.types import ASGIApp
 
 from edge_app.adapters.web.forms import read_body, read_form
 from edge_app.adapters.web.guard import Guard
-from edge_app.adapters.web.render import Pages, page_words
+from edge_app.adapters.web.render import Pages, page_words, shared_files
 from edge_app.enrolment.admission import Admission
 from edge_app.enrolment.consent_notice import Notice, languages
 from edge_app.enrolment.receipt import Receipt, notice_paragraphs
@@ -155,6 +155,7 @@ def make_service(visits: Visits, doors: Doors, setting: Setting) -> ASGIApp:
         Starlette(
             routes=[
                 Route("/", site.languages),
+                shared_files(),
                 Mount("/static", StaticFiles(directory=FOLDER / "static")),
                 *(Route(f"/{{language}}/{path}", _spoken(of)) for path, of in gets.items()),
                 *(
