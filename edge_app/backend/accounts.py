@@ -1,0 +1,252 @@
+"""Local accounts: who may sign in with a password, and what each role may see and do.
+
+Accounts are made on the machine (`familiar backend account`), never over the web.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.profiles import RFC_9106_LOW_MEMORY
+
+from edge_app.backend.database import Database, unix_ms
+from edge_app.errors import ConfigError, StorageError
+from edge_app.ports import Clock
+
+NAME_PATTERN: Final = r"[a-z0-9][a-z0-9._@-]{0,63}"
+SHORTEST_PASSWORD: Final = 12
+LONGEST_PASSWORD: Final = 1_024
+
+_HASHER: Final = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
+"""Argon2id, 64 MiB, 3 passes, 4 lanes: the second choice of RFC 9106, section 4."""
+
+_AT_ONCE: Final = 2  # at 64 MiB each
+_FREE_FAILURES: Final = 3
+_LONGEST_PAUSE_S: Final = 300.0
+_ALL_FREE_FAILURES: Final = 30
+_ALL_PAUSE_S: Final = 5.0
+_FORGIVEN_AFTER_S: Final = 3_600.0
+_MOST_NAMES: Final = 10_000
+
+
+class Role(StrEnum):
+    """What somebody is here for."""
+
+    CARER = "carer"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+
+
+class Right(StrEnum):
+    """What a role may see or do."""
+
+    ENCOUNTERS = "encounters"
+    ACKNOWLEDGE = "acknowledge"
+    PEOPLE = "people"
+    DEVICES = "devices"
+    ERASURE = "erasure"
+    AUDIT = "audit"
+
+
+RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
+    Role.CARER: frozenset({Right.ENCOUNTERS, Right.ACKNOWLEDGE}),
+    Role.OPERATOR: frozenset(
+        {Right.ENCOUNTERS, Right.ACKNOWLEDGE, Right.PEOPLE, Right.DEVICES, Right.ERASURE}
+    ),
+    # Who watches the watchers sees what they did, and nobody's encounters.
+    Role.AUDITOR: frozenset({Right.ERASURE, Right.AUDIT}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """stamp: changes with password and role, so that sessions from before can be told."""
+
+    name: str
+    role: Role
+    stamp: str = field(repr=False)
+
+
+class Accounts:
+    """The table `account`. For several threads."""
+
+    def __init__(self, database: Database, hasher: PasswordHasher = _HASHER) -> None:
+        """hasher: another one only where passwords protect nothing."""
+        self._database = database
+        self._hasher = hasher
+        self._nobodys = ""
+
+    def add(self, name: str, role: Role, password: str, *, now: datetime) -> None:
+        """Make an account.
+
+        Raises:
+            ConfigError: no such name may be, it is taken, or the password is a bad one.
+            StorageError: it was not made.
+        """
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise ConfigError(
+                f"{name!r} cannot be an account's name; use 1 to 64 of a-z, 0-9, '.', '_', '@' "
+                "and '-'"
+            )
+        row = {
+            "name": name,
+            "role": role.value,
+            "password": self._hash(name, password),
+            "now_ms": unix_ms(now),
+        }
+        with self._database.writing() as execute:
+            if not execute(_ADD, row).rowcount:
+                raise ConfigError(f'there is an account "{name}" already; name another')
+
+    def set_password(self, name: str, password: str) -> None:
+        """Change it, which ends the account's sessions. Raises ConfigError, StorageError."""
+        self._change(
+            "UPDATE account SET password = :value WHERE name = :name",
+            name,
+            self._hash(name, password),
+        )
+
+    def set_role(self, name: str, role: Role) -> None:
+        """Change it, which ends the account's sessions. Raises ConfigError, StorageError."""
+        self._change("UPDATE account SET role = :value WHERE name = :name", name, role.value)
+
+    def remove(self, name: str) -> None:
+        """Remove an account, which ends its sessions. Raises ConfigError, StorageError."""
+        self._change("DELETE FROM account WHERE name = :name", name, "")
+
+    def all(self) -> tuple[Account, ...]:
+        """By name. Raises StorageError."""
+        with self._database.reading() as execute:
+            rows = execute(f"{_FIND} ORDER BY name").fetchall()
+        return tuple(_account(*row) for row in rows)
+
+    def find(self, name: str) -> Account | None:
+        """The account of that name. Raises StorageError."""
+        found = self._row(name)
+        return None if found is None else _account(*found)
+
+    def verify(self, name: str, password: str) -> Account | None:
+        """The account, if this is its password. It takes as long if there is none.
+
+        Raises StorageError.
+        """
+        found = self._row(name)
+        if not self._nobodys:
+            self._nobodys = self._hasher.hash("nobody's")
+        stored = self._nobodys if found is None else found[2]
+        try:
+            self._hasher.verify(stored, _normal(password[:LONGEST_PASSWORD]))
+        except VerificationError:
+            return None
+        except InvalidHashError as error:
+            raise StorageError(f'the account "{name}" is damaged; set its password anew') from error
+        return None if found is None else _account(*found)
+
+    def _row(self, name: str) -> tuple[str, str, str] | None:
+        with self._database.reading() as execute:
+            found = execute(f"{_FIND} WHERE name = :name", {"name": name}).fetchone()
+        return None if found is None else (str(found[0]), str(found[1]), str(found[2]))
+
+    def _change(self, statement: str, name: str, value: str) -> None:
+        with self._database.writing() as execute:
+            row = {"name": name, "value": value} if ":value" in statement else {"name": name}
+            if not execute(statement, row).rowcount:
+                raise ConfigError(
+                    f'there is no account "{name}"; see `familiar backend account list`'
+                )
+
+    def _hash(self, name: str, password: str) -> str:
+        _require_good(name, password)
+        return self._hasher.hash(_normal(password))
+
+
+class Throttle:
+    """Slows down guessing, of one account's password and of all. Nobody is locked out for good."""
+
+    def __init__(self, clock: Clock) -> None:
+        """clock: monotonic."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._at_once = threading.Semaphore(_AT_ONCE)
+        self._failed: dict[str, tuple[int, float]] = {}
+        self._all = (0, 0.0)
+
+    def wait_s(self, name: str) -> float:
+        """How long until this name may be tried; 0: now."""
+        now_s = self._clock.monotonic_s()
+        with self._lock:
+            count, last_s = self._failed.get(name, (0, 0.0))
+            mine = _pause_s(count) - (now_s - last_s)
+            count, last_s = self._all
+            everybodys = _ALL_PAUSE_S - (now_s - last_s) if count > _ALL_FREE_FAILURES else 0.0
+            return max(0.0, mine, everybodys)
+
+    def verify(self, accounts: Accounts, name: str, password: str) -> Account | None:
+        """As `Accounts.verify`, a few at a time, and remembered. Raises StorageError."""
+        with self._at_once:
+            account = accounts.verify(name, password)
+        with self._lock:
+            if account is None:
+                self._count(name)
+            else:
+                self._failed.pop(name, None)
+        return account
+
+    def _count(self, name: str) -> None:
+        now_s = self._clock.monotonic_s()
+        over = [n for n, (_, at_s) in self._failed.items() if now_s - at_s > _FORGIVEN_AFTER_S]
+        for gone in over:
+            del self._failed[gone]
+        if len(self._failed) >= _MOST_NAMES:
+            del self._failed[min(self._failed, key=lambda n: self._failed[n][1])]
+        self._failed[name] = (self._failed.get(name, (0, 0.0))[0] + 1, now_s)
+        count, last_s = self._all
+        self._all = (1 if now_s - last_s > _FORGIVEN_AFTER_S else count + 1, now_s)
+
+
+_FIND: Final = "SELECT name, role, password FROM account"
+_ADD: Final = (
+    "INSERT INTO account (name, role, password, made_ms)"
+    " VALUES (:name, :role, :password, :now_ms) ON CONFLICT (name) DO NOTHING"
+)
+
+
+def _account(name: str, role: str, password: str) -> Account:
+    stamp = hashlib.sha256(f"{role}\0{password}".encode()).hexdigest()
+    return Account(name, Role(role), stamp)
+
+
+def _normal(password: str) -> str:
+    # NIST SP 800-63B, section 3.1.1.2: the same password, however a keyboard composes it.
+    return unicodedata.normalize("NFKC", password)
+
+
+def _pause_s(failures: int) -> float:
+    if failures < _FREE_FAILURES:
+        return 0.0
+    return min(_LONGEST_PAUSE_S, 2.0 ** min(failures - _FREE_FAILURES, 30))
+
+
+def _require_good(name: str, password: str) -> None:
+    """Length is what counts, and not to be obvious: NIST SP 800-63B, section 3.1.1.2."""
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise ConfigError(
+            f"the password has {len(password)} characters; use {SHORTEST_PASSWORD} to "
+            f"{LONGEST_PASSWORD}, such as four words that nobody would put together"
+        )
+    plain = re.sub(r"[\W\d_]", "", password.lower())
+    too_few = len(set(password)) < 5
+    if too_few or plain in {"", "password", "familiar", "passwort", "motdepasse", "qwertyuiop"}:
+        raise ConfigError("the password is an obvious one; use four words that do not go together")
+    if name in password.lower():
+        raise ConfigError("the password has the account's name in it; use another")

@@ -1,0 +1,127 @@
+"""Who did what, in an order that cannot be changed without a trace.
+
+Each entry's digest covers the entry and the digest before it: an entry that was altered, removed or
+put in breaks the chain at that place. What was cut off at its end, or written anew from some place
+on, shows only to who noted a later digest elsewhere.
+
+The trail outlives those who left (P3): it names who acted and on which device's encounters, never
+an encounter, a pseudonym, a record or a code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from edge_app.backend.database import Execute, from_unix_ms, unix_ms
+
+
+class Action(StrEnum):
+    """What somebody did."""
+
+    SIGNED_IN = "signed_in"
+    SIGN_IN_REFUSED = "sign_in_refused"
+    SIGNED_OUT = "signed_out"
+    LOOKED_AT_ENCOUNTERS = "looked_at_encounters"
+    ACKNOWLEDGED = "acknowledged"
+    LOOKED_AT_PEOPLE = "looked_at_people"
+    LOOKED_AT_DEVICES = "looked_at_devices"
+    LOOKED_AT_ERASURES = "looked_at_erasures"
+    TOOK_PROOF = "took_proof"
+    LOOKED_AT_AUDIT = "looked_at_audit"
+    ACCOUNT_ADDED = "account_added"
+    ACCOUNT_CHANGED = "account_changed"
+    ACCOUNT_REMOVED = "account_removed"
+    FORGOT = "forgot"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """number: from 1; who: an account, or of an identity provider; detail: of what kind."""
+
+    number: int
+    time: datetime
+    who: str
+    role: str
+    action: Action
+    detail: str
+    digest: str
+
+
+def note(
+    execute: Execute, *, who: str, role: str, action: Action, detail: str, now: datetime
+) -> None:
+    """Write an entry, within the transaction that does what it says: both are done, or none."""
+    last = execute(f"{_ENTRIES} ORDER BY number DESC LIMIT 1").fetchone()
+    number, before = (1, "") if last is None else (int(last[0]) + 1, str(last[6]))
+    row: dict[str, Any] = {
+        "number": number,
+        "time_ms": unix_ms(now),
+        "who": who,
+        "role": role,
+        "action": action.value,
+        "detail": detail,
+    }
+    execute(_NOTE, {**row, "digest": _digest(before, row)})
+
+
+def newest_entries(execute: Execute, most: int, *, before: int | None = None) -> tuple[Entry, ...]:
+    """The last entries, the newest first; before: those of smaller numbers only."""
+    rows = execute(
+        f"{_ENTRIES} WHERE number < :before ORDER BY number DESC LIMIT :most",
+        {"before": before or 2**62, "most": most},
+    ).fetchall()
+    return tuple(
+        Entry(number, from_unix_ms(time_ms), who, role, Action(action), detail, digest)
+        for number, time_ms, who, role, action, detail, digest in rows
+    )
+
+
+def first_broken(execute: Execute) -> int | None:
+    """The number of the first entry that does not follow from the one before; None: all do.
+
+    The oldest is taken as it is: those before it are older than the trail is kept.
+    """
+    before: tuple[int, str] | None = None
+    for *values, digest in execute(f"{_ENTRIES} ORDER BY number"):
+        row = dict(zip(_FIELDS, values, strict=True))
+        number = int(row["number"])
+        first = before is None and number == 1
+        if first or before is not None:
+            at, chained = before or (0, "")
+            if number != at + 1 or digest != _digest(chained, row):
+                return number
+        before = (number, str(digest))
+    return None
+
+
+def prune(execute: Execute, *, before: datetime) -> int:
+    """Delete the entries from before that time, but for the newest; returns how many.
+
+    Only from the beginning on: what came while the clock was wrong goes with what came after it.
+    """
+    kept = execute(
+        "SELECT MIN(number) FROM audit WHERE time_ms >= :before_ms", {"before_ms": unix_ms(before)}
+    ).fetchone()[0]
+    if kept is None:
+        kept = execute("SELECT MAX(number) FROM audit").fetchone()[0]
+    if kept is None:
+        return 0
+    return int(execute("DELETE FROM audit WHERE number < :kept", {"kept": kept}).rowcount)
+
+
+_FIELDS: Final = ("number", "time_ms", "who", "role", "action", "detail")
+_ENTRIES: Final = "SELECT number, time_ms, who, role, action, detail, digest FROM audit"
+_NOTE: Final = (
+    "INSERT INTO audit (number, time_ms, who, role, action, detail, digest)"
+    " VALUES (:number, :time_ms, :who, :role, :action, :detail, :digest)"
+)
+
+
+def _digest(before: str, row: dict[str, Any]) -> str:
+    entry = json.dumps([before, *(row[name] for name in _FIELDS)], ensure_ascii=True)
+    return hashlib.sha256(entry.encode()).hexdigest()
