@@ -10,11 +10,11 @@ from pathlib import Path
 from edge_app.adapters.durable import exclusive, make_private_folder
 from edge_app.app import calibration_for, embedder_sha256, size_with_headroom
 from edge_app.config import Config
-from edge_app.core.acknowledge import Erasure
+from edge_app.core.acknowledge import Erasure, Receipt
 from edge_app.core.manifest import MANIFEST_NAME, DeviceKey, StationKey, decode_manifest
 from edge_app.errors import ConfigError
 from edge_app.ports import Clock
-from edge_app.publisher.acknowledged import Acknowledgments, Receipt, erasure, everyone
+from edge_app.publisher.acknowledged import Acknowledgments, erasure, everyone
 from edge_app.publisher.broker import BrokerFolder
 from edge_app.publisher.folder import (
     BOOK_NAME,

@@ -52,6 +52,14 @@ class SignedAcknowledgment:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """received: by the operator's clock; the statement's own time is the device's."""
+
+    received: datetime
+    signed: SignedAcknowledgment
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """How far somebody's departure from a fleet has come.
 

@@ -7,13 +7,13 @@ checked again whenever it is read, so that the folder's files are evidence and n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from edge_app.adapters.durable import exclusive, file_state, write_durably
 from edge_app.core.acknowledge import (
     Erasure,
+    Receipt,
     SignedAcknowledgment,
     decode_acknowledgment,
     verify_acknowledgment,
@@ -22,14 +22,6 @@ from edge_app.core.canonical import from_json, to_json
 from edge_app.core.manifest import DeviceKey
 from edge_app.errors import GalleryError
 from edge_app.publisher.folder import Book, Departed
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """received: by the operator's clock; the statement's own time is the device's."""
-
-    received: datetime
-    signed: SignedAcknowledgment
 
 
 class Acknowledgments:
