@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,17 +11,33 @@ from pathlib import Path
 from edge_app.adapters.durable import exclusive, make_private_folder
 from edge_app.app import calibration_for, embedder_sha256, size_with_headroom
 from edge_app.config import Config
-from edge_app.core.acknowledge import Erasure, Receipt
+from edge_app.core.acknowledge import Erasure
 from edge_app.core.manifest import MANIFEST_NAME, DeviceKey, StationKey, decode_manifest
-from edge_app.errors import ConfigError
+from edge_app.core.overview import (
+    EXPIRES_SOON,
+    SHOWN_DIGITS,
+    DepartureEntry,
+    DeviceEntry,
+    ExpiryEntry,
+    Leaving,
+    Overview,
+    PersonEntry,
+    StationEntry,
+    encode_overview,
+    expires_soon,
+    is_stale,
+)
+from edge_app.errors import ConfigError, ConsentError
 from edge_app.ports import Clock
 from edge_app.publisher.acknowledged import Acknowledgments, erasure, everyone
 from edge_app.publisher.broker import BrokerFolder
 from edge_app.publisher.folder import (
     BOOK_NAME,
     FLEET_NAME,
+    REVOCATION_SUFFIX,
     ROOT_NAME,
     Book,
+    BookPerson,
     Fleet,
     OperatorFolder,
     RemovedDevice,
@@ -28,17 +45,12 @@ from edge_app.publisher.folder import (
     read_device,
     read_station,
 )
-from edge_app.publisher.publish import Publication, PublishRules, publish
+from edge_app.publisher.publish import Publication, PublishRules, publish, revoked_digest
 from edge_app.publisher.repository import ONLINE_ROLES, ROOT_KEYS, Repository
 from edge_app.records import Calibration, Purpose
 
 LEASE = timedelta(hours=24)
 """How long devices match after they last heard of the repository."""
-
-EXPIRES_SOON = timedelta(days=30)
-
-_SHORT = 12
-"""Digits of an id or a digest that are shown."""
 
 _EMPTY = Book(
     format=1,
@@ -98,7 +110,7 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """expiring: people whose consent ends within `EXPIRES_SOON`; expired: whose has ended.
+    """expiring: people whom devices recognise until `EXPIRES_SOON` at most; expired: no longer.
 
     published:   when the newest generation was made; None before the first.
     removed:     devices that were removed and cannot be asked any more.
@@ -286,55 +298,115 @@ def _pending(name: str) -> str:
     return f"{name}.next"
 
 
-def status(folder: OperatorFolder, clock: Clock) -> Status:
-    """Raises ConfigError, GalleryError."""
-    fleet, book, now = folder.fleet(), folder.read_book(), clock.now()
+def overview(folder: OperatorFolder, clock: Clock) -> Overview:
+    """What pages may show of the fleet. Raises ConfigError, GalleryError, KeyFileError."""
+    fleet, book = folder.fleet(), folder.read_book()
     repository = Repository(folder.repository)
-    published = _published(book, repository)
-    receipts = Acknowledgments(folder.acknowledged, fleet.fleet).read(everyone(book))
-    ends = [p.valid_until for shard in book.shards for p in shard.people]
     expiries = repository.expiries()
-    return Status(
+    receipts = Acknowledgments(folder.acknowledged, fleet.fleet).read(everyone(book))
+    removed = {gone.device.device_id: gone.generation for gone in book.removed}
+    return Overview(
+        format=1,
         fleet=fleet.fleet,
-        purpose=fleet.purpose.value,
+        purpose=fleet.purpose,
         generation=book.generation,
-        published=published,
-        people=book.people,
-        expiring=sum(now < end <= now + EXPIRES_SOON for end in ends),
-        expired=sum(end <= now for end in ends),
-        left=len(book.departed),
-        devices=tuple(
-            _device_state(
-                device, receipts.get(device.device_id), book, overdue=_over(published, now)
-            )
-            for device in book.devices
-        ),
-        removed=len(book.removed),
-        stations=tuple(StationState(s.name, s.station_id) for s in book.stations),
-        departures=tuple(
-            Departure(gone.digest[:_SHORT], erasure(book, gone, receipts)) for gone in book.departed
-        ),
+        published=_published(book, repository),
+        made=clock.now().replace(microsecond=0),
+        lease_s=int(LEASE.total_seconds()),
         fresh_until=expiries["timestamp"],
-        expiries=tuple(
-            Expiry(role, end, end <= now + (LEASE / 2 if role == "timestamp" else EXPIRES_SOON))
-            for role, end in expiries.items()
-        ),
+        expiries=tuple(ExpiryEntry(role, end) for role, end in expiries.items()),
         waiting=len(folder.waiting()),
         refused=len(list(folder.refused.glob("*.why"))),
+        people=_people(book, _withdrawn(folder)),
+        devices=tuple(
+            DeviceEntry(
+                name=device.name,
+                device_id=device.device_id,
+                signing_key=device.signing_key,
+                removed=removed.get(device.device_id),
+                said=receipts.get(device.device_id),
+            )
+            for device in everyone(book)
+        ),
+        stations=(
+            *(StationEntry(s.name, s.station_id, trusted=True) for s in book.stations),
+            *(StationEntry(s.name, s.station_id, trusted=False) for s in book.removed_stations),
+        ),
+        departures=tuple(
+            DepartureEntry(gone.digest[:SHOWN_DIGITS], gone.since, erasure(book, gone, receipts))
+            for gone in book.departed
+        ),
+    )
+
+
+def overview_bytes(folder: OperatorFolder, clock: Clock) -> bytes:
+    """The same as a file. Raises what `overview` does."""
+    return encode_overview(overview(folder, clock))
+
+
+def _people(book: Book, withdrawn: set[str]) -> tuple[PersonEntry, ...]:
+    trusted = {station.station_id for station in book.stations}
+
+    def leaving(person: BookPerson) -> Leaving | None:
+        if not withdrawn.isdisjoint(person.tombstones):
+            return Leaving.WITHDRAWN
+        return None if person.station_id in trusted else Leaving.UNTRUSTED_STATION
+
+    people = (
+        PersonEntry(p.record_id, p.since, p.station_id, p.valid_until, p.ends, leaving(p))
+        for shard in book.shards
+        for p in shard.people
+    )
+    return tuple(sorted(people, key=lambda person: person.record_id))
+
+
+def _withdrawn(folder: OperatorFolder) -> set[str]:
+    """Digests of the codes in the inbox."""
+    digests = set()
+    for path in folder.waiting():
+        if path.suffix == REVOCATION_SUFFIX:
+            # The next publication sets aside what is no code; one may be at it now.
+            with suppress(ConsentError, OSError):
+                digests.add(revoked_digest(path))
+    return digests
+
+
+def status(folder: OperatorFolder, clock: Clock) -> Status:
+    """Raises ConfigError, GalleryError."""
+    seen, now = overview(folder, clock), clock.now()
+    until = [person.until for person in seen.people]
+    devices = [device for device in seen.devices if device.removed is None]
+    return Status(
+        fleet=seen.fleet,
+        purpose=seen.purpose.value,
+        generation=seen.generation,
+        published=seen.published,
+        people=len(seen.people),
+        expiring=sum(now < end <= now + EXPIRES_SOON for end in until),
+        expired=sum(end <= now for end in until),
+        left=len(seen.departures),
+        devices=tuple(_device_state(seen, device, now) for device in devices),
+        removed=len(seen.devices) - len(devices),
+        stations=tuple(StationState(s.name, s.station_id) for s in seen.stations if s.trusted),
+        departures=tuple(Departure(gone.digest, gone.erasure) for gone in seen.departures),
+        fresh_until=seen.fresh_until,
+        expiries=tuple(
+            Expiry(expiry.role, expiry.expires, expires_soon(seen, expiry, now))
+            for expiry in seen.expiries
+        ),
+        waiting=seen.waiting,
+        refused=seen.refused,
         keys_in_files=folder.keys_in_files(),
     )
 
 
-def _device_state(
-    device: DeviceKey, receipt: Receipt | None, book: Book, *, overdue: bool
-) -> DeviceState:
-    acknowledged = receipt.signed.statement.generation if receipt else None
+def _device_state(seen: Overview, device: DeviceEntry, now: datetime) -> DeviceState:
     return DeviceState(
         name=device.name,
         device_id=device.device_id,
-        acknowledged=acknowledged,
-        received=receipt.received if receipt else None,
-        stale=overdue and acknowledged != book.generation,
+        acknowledged=device.acknowledged,
+        received=device.said.received if device.said else None,
+        stale=is_stale(seen, device, now),
     )
 
 
@@ -343,10 +415,6 @@ def _published(book: Book, repository: Repository) -> datetime | None:
         if file.name == MANIFEST_NAME:
             return decode_manifest(repository.read_target(file.name, file.sha256)).published
     return None
-
-
-def _over(published: datetime | None, now: datetime) -> bool:
-    return published is not None and published + LEASE < now
 
 
 def _change(folder: OperatorFolder, change: Callable[[Book], Book]) -> bool:

@@ -19,6 +19,7 @@ from edge_app.errors import StorageError
 
 LOCK_NAME: Final = "lock"
 STAGED_SUFFIX: Final = ".new"
+PRIVATE_MODE: Final = 0o600
 _REMEDIES: Final = {
     errno.ENOSPC: "the disk is full; free some space and try again",
     errno.EDQUOT: "the disk quota is used up; free some space and try again",
@@ -68,16 +69,22 @@ def exclusive(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_durably(path: Path, *parts: bytes | bytearray | memoryview) -> None:
-    """Replace the file by these parts, readable by its owner only. Hold `exclusive` meanwhile.
+def write_durably(
+    path: Path, *parts: bytes | bytearray | memoryview, mode: int = PRIVATE_MODE
+) -> None:
+    """Replace the file by these parts. Hold `exclusive` meanwhile.
+
+    mode: the file's, whatever the umask; by default only its owner may read it.
 
     Raises:
         StorageError: it could not be written; the file that was there is still there.
     """
-    write_all_durably({path: parts})
+    write_all_durably({path: parts}, mode=mode)
 
 
-def write_all_durably(files: Mapping[Path, Sequence[bytes | bytearray | memoryview]]) -> None:
+def write_all_durably(
+    files: Mapping[Path, Sequence[bytes | bytearray | memoryview]], *, mode: int = PRIVATE_MODE
+) -> None:
     """Replace several files, in this order. Hold `exclusive` meanwhile.
 
     All of them are on the disk before the first takes its place, so that a full disk changes
@@ -90,7 +97,7 @@ def write_all_durably(files: Mapping[Path, Sequence[bytes | bytearray | memoryvi
     staged = {path: path.with_name(path.name + STAGED_SUFFIX) for path in files}
     try:
         for path, parts in files.items():
-            _write(staged[path], os.O_TRUNC, parts)
+            _write(staged[path], os.O_TRUNC, parts, mode)
         for path in files:
             staged[path].replace(path)
             sync_folder(path.parent)
@@ -137,10 +144,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write(path: Path, mode: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | mode
-    descriptor = os.open(path, flags, 0o600)
+def _write(
+    path: Path,
+    how: int,
+    parts: Sequence[bytes | bytearray | memoryview],
+    mode: int = PRIVATE_MODE,
+) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | how
+    descriptor = os.open(path, flags, PRIVATE_MODE)
     try:
+        if mode != PRIVATE_MODE:
+            os.fchmod(descriptor, mode)
         for part in parts:
             rest = memoryview(part)
             while rest:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import signal
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import timedelta
-from threading import Event
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -24,7 +20,7 @@ from edge_app.backend.database import Database
 from edge_app.backend.metrics import Metrics, served
 from edge_app.backend.retention import Retention
 from edge_app.backend.store import STAYS_OUT, EncounterStore
-from edge_app.commands.console import AsJson, Session, count, out, print_json
+from edge_app.commands.console import AsJson, Session, count, out, print_json, stopped_by_signals
 from edge_app.errors import ConfigError
 from edge_app.records import Purpose
 
@@ -56,7 +52,7 @@ def run(context: typer.Context, broker_url: Broker = None) -> None:
     with (
         closing(_database(session)) as database,
         served(metrics, settings.metrics_host, settings.metrics_port),
-        _stopped_by_signals() as stop,
+        stopped_by_signals() as stop,
     ):
         collector = _collector(session, broker_url, database, metrics, manager)
         manager.ready()
@@ -151,19 +147,3 @@ def _collector(
 
 def _database(session: Session) -> Database:
     return Database(session.config.backend.database, session.home.folder)
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[Event]:
-    stop = Event()
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, end) for number in ending}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -117,6 +120,23 @@ def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
     with shown:
         yield show
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[Event]:
+    """Set by SIGINT, SIGTERM or SIGHUP, so that what runs until then ends in order."""
+    stop = Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in ending}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def print_json(value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -21,10 +22,13 @@ from edge_app.commands.console import (
     err,
     out,
     print_json,
+    stopped_by_signals,
 )
+from edge_app.errors import ConfigError
 from edge_app.operate import Status
 from edge_app.publisher import service
 from edge_app.publisher.folder import FLEET_NAME, INBOX_NAME, ROOT_NAME, OperatorFolder
+from edge_app.publisher.overview_file import OverviewFile
 from edge_app.records import Purpose
 from edge_app.remote import hint_gallery_changed
 
@@ -225,6 +229,51 @@ def _print_departures(result: Status) -> None:
     for departure in result.departures:
         come = departure.erasure
         out.print(f"{departure.digest}: {erased(come)}", soft_wrap=True)
+
+
+@app.command()
+def overview(
+    context: typer.Context,
+    folder: Dir,
+    to: Annotated[Path, typer.Option("--to", help="Where to, or - to print it.", metavar="FILE")],
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Keep it up until a signal: within seconds of a change.", metavar=""
+        ),
+    ] = False,
+) -> None:
+    """Write what pages may show of the fleet, so that they need none of its keys.
+
+    JSON, as docs/formats/overview.md says: consents by their record ids and
+    dates, devices with what they signed, how far departures have come. No name,
+    template or code.
+
+    The file's readers are the group of the folder it is in, outside of DIR. Have
+    it made for the user that the page runs as, for example by
+
+    install -d -m 2750 -o familiar-operator -g familiar-backend /var/lib/overview
+    """
+    session: Session = context.obj
+    operator = _open(folder)
+    operator.fleet()
+
+    def make() -> bytes:
+        return operate.overview_bytes(operator, session.clock)
+
+    if to == Path("-"):
+        if watch:
+            raise ConfigError("--watch keeps a file up; name one with --to")
+        sys.stdout.buffer.write(make())
+        return
+    file = OverviewFile(operator, to, make, session.clock)
+    if not watch:
+        file.write()
+        out.print(f"Written to {to}.", markup=False, soft_wrap=True)
+        return
+    err.print(f"{to} is kept up. Ctrl-C ends it.", markup=False, soft_wrap=True)
+    with stopped_by_signals() as ended:
+        file.keep_up(ended)
 
 
 @app.command()

@@ -182,8 +182,7 @@ def _read_inbox(
     waiting = folder.waiting()
     for path in (p for p in waiting if p.suffix == REVOCATION_SUFFIX):
         try:
-            code = path.read_text(encoding="utf-8", errors="replace")
-            inbox.digests.add(revocation_sha256(normalise_code(code)))
+            inbox.digests.add(revoked_digest(path))
             inbox.taken.append(path)
         except ConsentError as error:
             inbox.refused.append((path, str(error)))
@@ -211,6 +210,12 @@ def _read_inbox(
             known.add(record.record_id)
             ids.add(person.person_id)
     return inbox
+
+
+def revoked_digest(path: Path) -> str:
+    """The digest of the code that a revocation in the inbox is. Raises ConsentError, OSError."""
+    code = path.read_text(encoding="utf-8", errors="replace")
+    return revocation_sha256(normalise_code(code))
 
 
 def _empty_inbox(folder: OperatorFolder, inbox: _Inbox) -> tuple[Refused, ...]:

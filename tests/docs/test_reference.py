@@ -45,6 +45,7 @@ JSON_ANYHOW = {
     "listen": "a line of JSON for each event",
     "people export": "a record as JSON",
     "evaluate make-scenes": "truth.json beside the scenes",
+    "operator overview": "the file is JSON, and so is what --to - prints",
 }
 SERVICES = {"backend run", "operator serve", "station serve"}
 
