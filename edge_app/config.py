@@ -357,6 +357,33 @@ class RetentionConfig(_Section):
     self_exclusion: float = 24.0
 
 
+class OidcRolesConfig(_Section):
+    """What the role claim says for each role; of several, the first of these holds. Empty: nobody
+    has it by their provider.
+    """
+
+    operator: str = ""
+    auditor: str = ""
+    carer: str = ""
+
+
+class OidcConfig(_Section):
+    """An identity provider for `familiar backend serve`.
+
+    issuer: https://..., as its discovery document has it; empty: local accounts alone.
+    client_secret_file: a private file; empty: a public client.
+    name_claim: what the audit trail calls somebody.
+    role_claim: dots lead into objects, as in realm_access.roles.
+    """
+
+    issuer: str = ""
+    client_id: str = "familiar"
+    client_secret_file: str = ""
+    name_claim: str = "preferred_username"
+    role_claim: str = "groups"
+    roles: OidcRolesConfig = OidcRolesConfig()
+
+
 class BackendConfig(_Section):
     """`familiar backend`, which no device needs.
 
@@ -364,6 +391,9 @@ class BackendConfig(_Section):
     database: postgresql://user@host/name; empty: a SQLite file in the home.
     metrics_port: 0 for none.
     most_untaken: alerts on their way to an instance at once.
+    overview_file: what `familiar operator overview` writes, for the page; empty: none.
+    session_s: when everybody has to sign in to the page again; idle_s: who does nothing there.
+    audit_days: how long the trail of who did what is kept.
     """
 
     instance: NodeName = "backend"
@@ -374,6 +404,11 @@ class BackendConfig(_Section):
     session_expiry_s: int = 86_400
     purge_interval_s: float = 10.0
     retention_h: RetentionConfig = RetentionConfig()
+    overview_file: str = ""
+    session_s: float = 43_200.0
+    idle_s: float = 1_800.0
+    audit_days: float = 365.0
+    oidc: OidcConfig = OidcConfig()
 
 
 class Config(_Section):
@@ -573,6 +608,9 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "backend.session_expiry_s": (60, 604_800),
     "backend.purge_interval_s": (1, 600),
     **{f"backend.retention_h.{purpose}": (0.1, 168) for purpose in Purpose},
+    "backend.session_s": (300, 86_400),
+    "backend.idle_s": (60, 28_800),
+    "backend.audit_days": (30, 3_650),
     "scan.tile": (0.1, 1),
     "scan.scan_tile": (0.1, 1),
     "scan.overlap": (0, 0.5),

@@ -5,6 +5,8 @@ The command line prints the message of an `EdgeAppError` as one line and exits w
 its `exit_status`; any other exception is a defect in Familiar and keeps its traceback.
 """
 
+from enum import StrEnum
+
 
 class EdgeAppError(Exception):
     """Root of the errors that have a remedy."""
@@ -80,3 +82,27 @@ class PinError(EdgeAppError):
     """A button, a switch or a motor on the header's pins cannot be reached."""
 
     exit_status = 10
+
+
+class SignInFault(StrEnum):
+    """Why somebody was not let in.
+
+    REFUSED:     the identity provider, or whoever signed in there, said no.
+    NO_ROLE:     they are known there and have no role here.
+    UNREACHABLE: the provider does not answer.
+    BROKEN:      what it says does not hold.
+    """
+
+    REFUSED = "refused"
+    NO_ROLE = "no_role"
+    UNREACHABLE = "unreachable"
+    BROKEN = "broken"
+
+
+class SignInError(EdgeAppError):
+    """Nobody was signed in by the identity provider."""
+
+    def __init__(self, fault: SignInFault, text: str) -> None:
+        """text: one line, of nobody."""
+        super().__init__(text)
+        self.fault = fault

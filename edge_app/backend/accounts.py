@@ -1,4 +1,4 @@
-"""Local accounts: who may sign in with a password, and what each role may see and do.
+"""Local accounts: who may sign in with a password.
 
 Accounts are made on the machine (`familiar backend account`), never over the web.
 """
@@ -9,10 +9,8 @@ import hashlib
 import re
 import threading
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -20,6 +18,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
 from edge_app.backend.database import Database, unix_ms
+from edge_app.backend.roles import Role
 from edge_app.errors import ConfigError, StorageError
 from edge_app.ports import Clock
 
@@ -37,35 +36,6 @@ _ALL_FREE_FAILURES: Final = 30
 _ALL_PAUSE_S: Final = 5.0
 _FORGIVEN_AFTER_S: Final = 3_600.0
 _MOST_NAMES: Final = 10_000
-
-
-class Role(StrEnum):
-    """What somebody is here for."""
-
-    CARER = "carer"
-    OPERATOR = "operator"
-    AUDITOR = "auditor"
-
-
-class Right(StrEnum):
-    """What a role may see or do."""
-
-    ENCOUNTERS = "encounters"
-    ACKNOWLEDGE = "acknowledge"
-    PEOPLE = "people"
-    DEVICES = "devices"
-    ERASURE = "erasure"
-    AUDIT = "audit"
-
-
-RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
-    Role.CARER: frozenset({Right.ENCOUNTERS, Right.ACKNOWLEDGE}),
-    Role.OPERATOR: frozenset(
-        {Right.ENCOUNTERS, Right.ACKNOWLEDGE, Right.PEOPLE, Right.DEVICES, Right.ERASURE}
-    ),
-    # Who watches the watchers sees what they did, and nobody's encounters.
-    Role.AUDITOR: frozenset({Right.ERASURE, Right.AUDIT}),
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
+from edge_app.backend.audit import prune
 from edge_app.backend.database import Database
 from edge_app.backend.metrics import Metrics
 from edge_app.backend.states import drop_silent
@@ -23,14 +24,16 @@ class Retention:
         metrics: Metrics,
         *,
         limits: Mapping[Purpose, timedelta],
+        audit_for: timedelta,
         interval_s: float,
         clock: Clock,
     ) -> None:
-        """limits: how long an encounter is kept, for every purpose."""
+        """limits: how long an encounter is kept, for every purpose; audit_for: the audit trail."""
         self._database = database
         self._store = store
         self._metrics = metrics
         self._limits = limits
+        self._audit_for = audit_for
         self._interval_s = interval_s
         self._clock = clock
         self._looked_s = float("-inf")
@@ -44,4 +47,5 @@ class Retention:
             self._metrics.purged.labels(purpose.value).inc(deleted)
         with self._database.writing() as execute:
             drop_silent(execute, now=self._clock.now())
+            prune(execute, before=self._clock.now() - self._audit_for)
         self._looked_s = now_s

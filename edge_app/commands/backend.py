@@ -1,4 +1,4 @@
-"""`familiar backend`: takes the alerts of all devices into a database."""
+"""`familiar backend`: takes the alerts of all devices into a database, and shows them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,29 @@ from edge_app.adapters.events import SUBJECT_REF_PATTERN
 from edge_app.adapters.mqtt import Connector, Taking, tls_context
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.app import broker, link_settings
+from edge_app.backend.audit import Action
 from edge_app.backend.collector import Collector, CollectorSettings
 from edge_app.backend.database import Database
 from edge_app.backend.metrics import Metrics, served
 from edge_app.backend.retention import Retention
 from edge_app.backend.store import STAYS_OUT, EncounterStore
+from edge_app.commands.backend_account import account, audit, backend_database, noted
+from edge_app.commands.backend_serve import serve
 from edge_app.commands.console import AsJson, Session, count, out, print_json, stopped_by_signals
 from edge_app.errors import ConfigError
 from edge_app.records import Purpose
 
 app = typer.Typer(
     help=(
-        "Takes the alerts of all devices from the broker, once each, and keeps them for as long as "
-        "their purpose allows.\n\nSeveral instances share the work; see docs/capacity.md."
+        "Takes the alerts of all devices from the broker, once each, keeps them for as long as "
+        "their purpose allows, and shows them to operators and carers.\n\nSeveral instances share "
+        "the work; see docs/capacity.md."
     ),
     no_args_is_help=True,
 )
+app.command()(serve)
+app.command()(audit)
+app.add_typer(account, name="account")
 
 
 Broker = Annotated[
@@ -50,7 +57,7 @@ def run(context: typer.Context, broker_url: Broker = None) -> None:
     settings, metrics = session.config.backend, Metrics()
     manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
     with (
-        closing(_database(session)) as database,
+        closing(backend_database(session)) as database,
         served(metrics, settings.metrics_host, settings.metrics_port),
         stopped_by_signals() as stop,
     ):
@@ -68,7 +75,7 @@ def retire(context: typer.Context, broker_url: Broker = None, as_json: AsJson = 
     """
     session: Session = context.obj
     metrics = Metrics()
-    with closing(_database(session)) as database:
+    with closing(backend_database(session)) as database:
         _collector(session, broker_url, database, metrics, ServiceManager(None)).retire()
     name = session.config.backend.instance
     if as_json:
@@ -89,8 +96,9 @@ def forget(
         if not re.fullmatch(SUBJECT_REF_PATTERN, subject_ref):
             raise ConfigError(f"{subject_ref!r} is no pseudonym; copy data.subject_ref of an alert")
     until = session.clock.now() + STAYS_OUT
-    with closing(_database(session)) as database:
+    with closing(backend_database(session)) as database:
         deleted = EncounterStore(database).forget(subject_refs, until=until)
+        noted(session, database, Action.FORGOT, count(deleted, "encounter"))
     if as_json:
         print_json({"deleted": deleted})
     else:
@@ -127,6 +135,7 @@ def _collector(
         store,
         metrics,
         limits={purpose: timedelta(hours=hours[purpose]) for purpose in Purpose},
+        audit_for=timedelta(days=settings.audit_days),
         interval_s=settings.purge_interval_s,
         clock=clock,
     )
@@ -143,7 +152,3 @@ def _collector(
         clock=clock,
         manager=manager,
     )
-
-
-def _database(session: Session) -> Database:
-    return Database(session.config.backend.database, session.home.folder)

@@ -77,7 +77,7 @@ class Running:
             ),
             database,
             store,
-            Retention(database, store, self.metrics, limits=limits, interval_s=0.05, clock=clock),
+            Retention(database, store, self.metrics, limits=limits, audit_for=timedelta(days=365), interval_s=0.05, clock=clock),
             self.metrics,
             settings=SETTINGS,
             clock=clock,

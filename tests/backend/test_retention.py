@@ -20,7 +20,7 @@ def test_an_encounter_is_kept_for_as_long_as_it_may_and_no_longer(tmp_path: Path
     clock, metrics = ManualClock(START), Metrics()
     with closing(Database("", tmp_path)) as database:
         store = EncounterStore(database)
-        retention = Retention(database, store, metrics, limits=LIMITS, interval_s=10, clock=clock)
+        retention = Retention(database, store, metrics, limits=LIMITS, audit_for=timedelta(days=365), interval_s=10, clock=clock)
         retention.purge_if_due()
         for number in range(24):
             store.keep(alerts(1, begin=number), now=clock.now())
@@ -43,7 +43,7 @@ def test_it_looks_at_intervals(tmp_path: Path) -> None:
     clock = ManualClock(START)
     with closing(Database("", tmp_path)) as database:
         store = EncounterStore(database)
-        retention = Retention(database, store, Metrics(), limits=LIMITS, interval_s=10, clock=clock)
+        retention = Retention(database, store, Metrics(), limits=LIMITS, audit_for=timedelta(days=365), interval_s=10, clock=clock)
         retention.purge_if_due()
         store.keep(alerts(1), now=START - timedelta(hours=25))
         clock.advance(9)

@@ -68,10 +68,12 @@ def serve(
     port: int,
     identity: TlsIdentity | None,
     ready: Callable[[int], None],
+    most_requests: int = _MOST_REQUESTS,
 ) -> None:
     """Serve until a signal ends it. No request is logged: what it names must reach no log.
 
     port:  0 takes a free one. ready: told the port once it listens.
+    most_requests: at once; those that come on top are turned away.
 
     Raises:
         ConfigError: the address cannot be listened at.
@@ -84,7 +86,7 @@ def serve(
         server_header=False,
         proxy_headers=False,
         ws="none",
-        limit_concurrency=_MOST_REQUESTS,
+        limit_concurrency=most_requests,
         timeout_graceful_shutdown=1,
         ssl_certfile=None if identity is None else identity.certificate,
         ssl_keyfile=None if identity is None else identity.key,
