@@ -2,7 +2,7 @@
 
     /                       the sign-in page, or where the role begins
     /en/sign-in, /sign-out  with a local account
-    /en/provider            POST: to the identity provider; it sends back to /signed-in
+    /en/provider            to the identity provider, which sends back to /signed-in
     /en/encounters          as they come; /en/live is their stream of server-sent events
     /en/acknowledge         POST: somebody has seen to an encounter
     /en/people              consents: their states, and which end soon
@@ -104,6 +104,7 @@ def make_service(
 
     gets: dict[str, _Handler] = {
         "sign-in": site.sign_in_form,
+        "provider": site.to_provider,
         "encounters": site.behind(Right.ENCOUNTERS, site.encounters),
         "live": site.behind(Right.ENCOUNTERS, site.stream),
         "people": site.behind(Right.PEOPLE, site.people),
@@ -114,7 +115,6 @@ def make_service(
     }
     posts: dict[str, _Handler] = {
         "sign-in": site.sign_in,
-        "provider": site.to_provider,
         "sign-out": site.sign_out,
         "acknowledge": site.behind(Right.ACKNOWLEDGE, site.acknowledge),
     }
@@ -219,11 +219,8 @@ class _Site:
         return self._let_in(person, _go(language, _first_right(RIGHTS[person.role])))
 
     async def to_provider(self, request: Request, language: str) -> Response:
-        del language
         if self._oidc is None:
             raise HTTPException(404)
-        form = await read_form(request)
-        language = form.get("language", self._setting.language)
         scheme = "https" if self._setting.tls else "http"
         back = f"{scheme}://{request.headers['host']}/signed-in"
         try:
@@ -418,7 +415,12 @@ class _Site:
 
     def _fragment(self, encounter: Encounter, language: str, session: Session) -> str:
         return self._pages.render(
-            "encounter", language, encounter=encounter, key=key, session=session
+            "encounter",
+            language,
+            encounter=encounter,
+            key=key,
+            session=session,
+            rights=RIGHTS[session.person.role],
         )
 
     # -------------------------------------------------------------------------- in common

@@ -2,7 +2,9 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
-const language = document.documentElement.lang;
+// The page's language, in the way the reader's country writes it.
+const said = document.documentElement.lang;
+const language = navigator.languages.find((one) => one.startsWith(said)) ?? said;
 
 document.querySelector("[data-focus]")?.focus();
 
@@ -55,14 +57,14 @@ const WARNED_S = 600;
 function live(address) {
   const list = byId("encounters");
   const title = document.title;
-  let problem = "";
+  let problem = null;
   let lastBeat = Date.now();
 
   const items = () => new Map([...list.children].map((item) => [item.dataset.key, item]));
 
   function showProblem(name) {
     if (name === problem) return;
-    if (name) sound.play([440, 330]);
+    if (name && problem !== null) sound.play([440, 330]);
     problem = name;
     byId("problem").hidden = !name;
     for (const text of byId("problem").children) text.hidden = text.dataset.problem !== name;
