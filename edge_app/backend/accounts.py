@@ -123,6 +123,8 @@ class Accounts:
         return None if found is None else _account(*found)
 
     def _row(self, name: str) -> tuple[str, str, str] | None:
+        if not re.fullmatch(NAME_PATTERN, name):
+            return None  # and some such text no database takes
         with self._database.reading() as execute:
             found = execute(f"{_FIND} WHERE name = :name", {"name": name}).fetchone()
         return None if found is None else (str(found[0]), str(found[1]), str(found[2]))

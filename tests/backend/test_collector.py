@@ -44,6 +44,7 @@ from tests.publisher.test_broker import NOW, Site, until_pumped
 from tests.support import ROOT
 
 SETTINGS = CollectorSettings("one", 5.0, 0.02, 0.1)
+YEAR = timedelta(days=365)
 NO_PURGE = dict.fromkeys(Purpose, timedelta(days=7))
 
 
@@ -77,7 +78,10 @@ class Running:
             ),
             database,
             store,
-            Retention(database, store, self.metrics, limits=limits, audit_for=timedelta(days=365), interval_s=0.05, clock=clock),
+            Retention(
+                database, store, self.metrics, limits=limits, audit_for=YEAR, interval_s=0.05,
+                clock=clock,
+            ),
             self.metrics,
             settings=SETTINGS,
             clock=clock,

@@ -13,14 +13,30 @@ from edge_app.records import Purpose
 from tests.backends import alerts, stored_ids
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+YEAR = timedelta(days=365)
 LIMITS = dict.fromkeys(Purpose, timedelta(hours=24))
+
+
+def retaining(database: Database, metrics: Metrics, clock: ManualClock) -> Retention:
+    return Retention(
+        database, EncounterStore(database), metrics, limits=LIMITS, audit_for=YEAR, interval_s=10,
+        clock=clock,
+    )  # fmt: skip
 
 
 def test_an_encounter_is_kept_for_as_long_as_it_may_and_no_longer(tmp_path: Path) -> None:
     clock, metrics = ManualClock(START), Metrics()
     with closing(Database("", tmp_path)) as database:
         store = EncounterStore(database)
-        retention = Retention(database, store, metrics, limits=LIMITS, audit_for=timedelta(days=365), interval_s=10, clock=clock)
+        retention = Retention(
+            database,
+            store,
+            metrics,
+            limits=LIMITS,
+            audit_for=YEAR,
+            interval_s=10,
+            clock=clock,
+        )
         retention.purge_if_due()
         for number in range(24):
             store.keep(alerts(1, begin=number), now=clock.now())
@@ -43,7 +59,15 @@ def test_it_looks_at_intervals(tmp_path: Path) -> None:
     clock = ManualClock(START)
     with closing(Database("", tmp_path)) as database:
         store = EncounterStore(database)
-        retention = Retention(database, store, Metrics(), limits=LIMITS, audit_for=timedelta(days=365), interval_s=10, clock=clock)
+        retention = Retention(
+            database,
+            store,
+            Metrics(),
+            limits=LIMITS,
+            audit_for=YEAR,
+            interval_s=10,
+            clock=clock,
+        )
         retention.purge_if_due()
         store.keep(alerts(1), now=START - timedelta(hours=25))
         clock.advance(9)

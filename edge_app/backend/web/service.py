@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -52,6 +53,7 @@ from edge_app.backend.web.sessions import Session, Sessions, SignedIn
 from edge_app.backend.web.shown import Shown
 from edge_app.errors import EdgeAppError, SignInError, StorageError
 from edge_app.ports import Clock
+from edge_app.records import NODE_NAME_PATTERN
 
 FOLDER: Final = Path(str(files("edge_app.backend.web")))
 LANGUAGES: Final = ("en", "de", "fr")
@@ -306,6 +308,8 @@ class _Site:
         form = await read_form(request)
         self._require(form.get("token", ""), session)
         site, device, alert_id = (form.get(part, "") for part in ("site", "device", "alert_id"))
+        if not all(re.fullmatch(NODE_NAME_PATTERN, part) for part in (site, device, alert_id)):
+            raise HTTPException(400)
         who, now = session.person.who, self._clock.now()
 
         def work() -> bool:

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from argon2 import PasswordHasher, Type, extract_parameters
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_app.adapters.clock import ManualClock
+from edge_app.backend.accounts import Accounts, Throttle
+from edge_app.backend.database import Database
+from edge_app.backend.roles import RIGHTS, Right, Role
+from edge_app.errors import ConfigError, StorageError
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GOOD = "four words not together"
+QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+
+
+@pytest.fixture
+def opened(database: str, tmp_path: Path) -> Iterator[Database]:
+    with closing(Database(database, tmp_path)) as one:
+        yield one
+
+
+@pytest.fixture
+def accounts(opened: Database) -> Accounts:
+    return Accounts(opened, QUICK)
+
+
+def test_an_account_is_let_in_by_its_password_alone(accounts: Accounts) -> None:
+    assert accounts.all() == ()
+    assert accounts.verify("ann", GOOD) is None
+    accounts.add("ann", Role.CARER, GOOD, now=NOW)
+    found = accounts.verify("ann", GOOD)
+    assert found is not None
+    assert (found.name, found.role) == ("ann", Role.CARER)
+    assert accounts.find("ann") == found
+    assert accounts.all() == (found,)
+    for wrong in ("", GOOD + " ", GOOD.upper(), "x" * 5_000, "\0", "a" * 12):
+        assert accounts.verify("ann", wrong) is None
+    for name in ("", "Ann", "ann ", "ann' OR '1'='1", "%", "bob", "ann\0"):
+        assert accounts.verify(name, GOOD) is None
+
+
+def test_no_password_is_in_the_database(
+    accounts: Accounts, opened: Database, database: str, tmp_path: Path
+) -> None:
+    accounts.add("ann", Role.CARER, GOOD, now=NOW)
+    with opened.reading() as execute:
+        ((stored,),) = execute("SELECT password FROM account").fetchall()
+    assert extract_parameters(stored).type is Type.ID
+    assert GOOD not in stored
+    if not database:
+        assert all(GOOD.encode() not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_what_protects_a_password_is_what_rfc_9106_recommends(opened: Database) -> None:
+    Accounts(opened).add("ann", Role.CARER, GOOD, now=NOW)
+    with opened.reading() as execute:
+        ((stored,),) = execute("SELECT password FROM account").fetchall()
+    found = extract_parameters(stored)
+    assert (found.type, found.memory_cost, found.time_cost) == (Type.ID, 65_536, 3)
+    assert (found.parallelism, found.salt_len, found.hash_len) == (4, 16, 32)
+
+
+def test_whatever_changes_an_account_changes_its_stamp(accounts: Accounts) -> None:
+    accounts.add("ann", Role.CARER, GOOD, now=NOW)
+    stamps = [account.stamp for account in accounts.all()]
+    accounts.set_role("ann", Role.OPERATOR)
+    stamps += [account.stamp for account in accounts.all()]
+    accounts.set_password("ann", GOOD)
+    stamps += [account.stamp for account in accounts.all()]
+    accounts.set_password("ann", "other words do not either")
+    stamps += [account.stamp for account in accounts.all()]
+    assert len(set(stamps)) == 4
+    assert accounts.verify("ann", GOOD) is None
+    accounts.remove("ann")
+    assert accounts.find("ann") is None
+
+
+def test_what_is_not_there_cannot_be_changed(accounts: Accounts) -> None:
+    with pytest.raises(ConfigError, match='no account "ann"'):
+        accounts.set_role("ann", Role.CARER)
+    with pytest.raises(ConfigError, match='no account "ann"'):
+        accounts.set_password("ann", GOOD)
+    with pytest.raises(ConfigError, match='no account "ann"'):
+        accounts.remove("ann")
+    accounts.add("ann", Role.CARER, GOOD, now=NOW)
+    with pytest.raises(ConfigError, match="already"):
+        accounts.add("ann", Role.OPERATOR, GOOD, now=NOW)
+    assert accounts.all()[0].role is Role.CARER
+
+
+@pytest.mark.parametrize("name", ["", "Ann", "an n", "ann\n", "-ann", "a" * 65, "änn", "a/b"])
+def test_names_that_are_none(accounts: Accounts, name: str) -> None:
+    with pytest.raises(ConfigError, match="account's name"):
+        accounts.add(name, Role.CARER, GOOD, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "", "short", "x" * 11, "x" * 1_025, "aaaaaaaaaaaaa", "123412341234", "Password12345",
+        "password!!!!", "Familiar-2026", "passwort 1234", "ann-the-carer-1", "\0" * 12,
+    ],
+)  # fmt: skip
+def test_passwords_that_protect_nothing(accounts: Accounts, password: str) -> None:
+    with pytest.raises(ConfigError, match="password") as refused:
+        accounts.add("ann-the-carer", Role.CARER, password, now=NOW)
+    assert accounts.all() == ()
+    assert not password or password not in str(refused.value)
+
+
+def test_a_password_is_the_same_however_a_keyboard_writes_it(accounts: Accounts) -> None:
+    accounts.add("ann", Role.CARER, "vier Wörter nicht zusammen", now=NOW)
+    assert accounts.verify("ann", "vier Wo\u0308rter nicht zusammen") is not None
+
+
+def test_a_damaged_account_is_told_of(accounts: Accounts, opened: Database) -> None:
+    accounts.add("ann", Role.CARER, GOOD, now=NOW)
+    with opened.writing() as execute:
+        execute("UPDATE account SET password = 'x'")
+    with pytest.raises(StorageError, match="set its password anew"):
+        accounts.verify("ann", GOOD)
+
+
+def test_every_role_has_rights_and_nobody_who_audits_sees_encounters() -> None:
+    assert RIGHTS.keys() == set(Role)
+    assert all(RIGHTS.values())
+    assert not RIGHTS[Role.AUDITOR] & {Right.ENCOUNTERS, Right.ACKNOWLEDGE, Right.PEOPLE}
+    assert RIGHTS[Role.CARER] < RIGHTS[Role.OPERATOR]
+    assert Right.AUDIT not in RIGHTS[Role.OPERATOR]
+
+
+# --- guessing ----------------------------------------------------------------------------------
+
+
+def guess(throttle: Throttle, accounts: Accounts, name: str, typed: str = "wrong") -> bool:
+    return throttle.verify(accounts, name, typed) is not None
+
+
+def test_guessing_becomes_slower_and_never_ends(accounts: Accounts) -> None:
+    clock = ManualClock(NOW)
+    throttle = Throttle(clock)
+    accounts.add("ann", Role.CARER, GOOD, now=NOW)
+    waits = []
+    for _ in range(15):
+        waits.append(throttle.wait_s("ann"))
+        clock.advance(throttle.wait_s("ann"))
+        assert throttle.wait_s("ann") == 0
+        assert not guess(throttle, accounts, "ann")
+    assert waits[:3] == [0, 0, 0]
+    assert waits[3:] == sorted(waits[3:])
+    assert waits[-1] == 300
+    assert throttle.wait_s("bob") == 0
+    clock.advance(300)
+    assert guess(throttle, accounts, "ann", GOOD)
+    assert throttle.wait_s("ann") == 0
+
+
+def test_guessing_at_many_names_slows_everybody_a_little(accounts: Accounts) -> None:
+    clock = ManualClock(NOW)
+    throttle = Throttle(clock)
+    for number in range(31):
+        assert throttle.wait_s(f"name-{number}") == 0
+        guess(throttle, accounts, f"name-{number}")
+    assert 0 < throttle.wait_s("ann") <= 5
+    clock.advance(5)
+    assert throttle.wait_s("ann") == 0
+
+
+def test_failures_are_forgiven_after_a_while(accounts: Accounts) -> None:
+    clock = ManualClock(NOW)
+    throttle = Throttle(clock)
+    for _ in range(3):
+        guess(throttle, accounts, "ann")
+    clock.advance(3_601)
+    guess(throttle, accounts, "ann")
+    assert throttle.wait_s("ann") == 0
+
+
+def test_names_that_are_guessed_take_no_more_room_than_they_may(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_app.backend.accounts._MOST_NAMES", 20)
+    clock = ManualClock(NOW)
+    throttle = Throttle(clock)
+    for number in range(60):
+        clock.advance(1)
+        guess(throttle, accounts, f"name-{number}")
+    assert len(throttle._failed) == 20
+
+
+def test_two_passwords_are_tried_at_once_and_no_more() -> None:
+    running, most, lock = 0, 0, threading.Lock()
+    both = threading.Barrier(2)
+
+    class Slow(Accounts):
+        def verify(self, name: str, password: str) -> None:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            both.wait(30)
+            with lock:
+                running -= 1
+
+    throttle = Throttle(ManualClock(NOW))
+    slow = Slow.__new__(Slow)
+    threads = [threading.Thread(target=guess, args=(throttle, slow, str(n))) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert most == 2
+
+
+@given(name=st.text(max_size=80), password=st.text(max_size=80))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_text_is_let_in(accounts: Accounts, name: str, password: str) -> None:
+    assert accounts.verify(name, password) is None
