@@ -82,7 +82,7 @@ def test_a_trail_is_read_as_it_was_written(opened: Database) -> None:
         ("UPDATE audit SET digest = 'x' WHERE number = 5", 5),
         ("UPDATE audit SET number = number + 1 WHERE number = 5", 6),
         ("DELETE FROM audit WHERE number = 3", 4),
-        (f"INSERT INTO audit SELECT 6, {COLUMNS} FROM audit WHERE number = 5", 6),
+        (f"INSERT INTO audit SELECT 6, {COLUMNS} FROM audit WHERE number = 5", 6),  # noqa: S608
     ],
 )  # fmt: skip
 def test_what_was_changed_is_found(opened: Database, statement: str, found: int) -> None:
