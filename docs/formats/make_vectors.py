@@ -17,7 +17,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from edge_app.core.acknowledge import sign_acknowledgment
+from edge_app.core.acknowledge import (
+    Erasure,
+    Receipt,
+    decode_acknowledgment,
+    sign_acknowledgment,
+)
 from edge_app.core.consent import SCHEMA_VERSION, encode, sign, template_id, tombstone_ids
 from edge_app.core.keyring import (
     KEYRING_MAGIC,
@@ -40,6 +45,18 @@ from edge_app.core.keyring import (
     wraps_name,
 )
 from edge_app.core.manifest import FORMAT, Manifest, ShardRef, StationKey, encode_manifest
+from edge_app.core.overview import (
+    DepartureEntry,
+    DeviceEntry,
+    ExpiryEntry,
+    Leaving,
+    Overview,
+    PersonEntry,
+    StationEntry,
+    encode_evidence,
+    encode_overview,
+    erasure_evidence,
+)
 from edge_app.core.person import pack_people, pack_person
 from edge_app.core.revocation import new_code, revocation_sha256, spoken_code
 from edge_app.core.shard import seal_shard, shard_of
@@ -204,6 +221,8 @@ def sound() -> dict[str, bytes]:
         "enrolment.sealed": sealed(pack_person(EVERYONE[1])),
         "revocation.sealed": sealed(code(2).encode(), ephemeral="revocation"),
         "acknowledgment.json": acknowledgment(),
+        "overview.json": encode_overview(OVERVIEW),
+        "evidence.json": encode_evidence(erasure_evidence(OVERVIEW, OVERVIEW.departures[0])),
     }
     files["manifest.json"] = encode_manifest(manifest(files))
     return files
@@ -253,6 +272,53 @@ def acknowledgment(
     )
 
 
+def seen_person(number: int) -> PersonEntry:
+    record = EVERYONE[number].consent.record
+    return PersonEntry(
+        record_id=record.record_id,
+        since=1 + number,
+        station_id=EVERYONE[number].consent.station_id,
+        valid_until=record.event_time + timedelta(seconds=record.validity_duration_s),
+        ends=record.event_time + timedelta(seconds=record.retention_s),
+        leaving=Leaving.WITHDRAWN if number == 2 else None,
+    )
+
+
+def seen_device(number: int, *, said: bytes | None, removed: int | None = None) -> DeviceEntry:
+    receipt = None if said is None else Receipt(PUBLISHED, decode_acknowledgment(said))
+    name = device_id(raw(DEVICES[number]))
+    return DeviceEntry(f"gate-{number}", name, raw(SIGNER).hex(), removed, receipt)
+
+
+OVERVIEW: Final = Overview(
+    format=1,
+    fleet=FLEET,
+    purpose=Purpose.ENTRY,
+    generation=GENERATION,
+    published=PUBLISHED,
+    made=PUBLISHED + timedelta(minutes=1),
+    lease_s=86_400,
+    fresh_until=PUBLISHED + timedelta(days=1),
+    expiries=(ExpiryEntry("timestamp", PUBLISHED + timedelta(days=1)),),
+    waiting=1,
+    refused=0,
+    people=tuple(sorted(map(seen_person, range(len(PEOPLE))), key=lambda p: p.record_id)),
+    devices=(
+        seen_device(0, said=acknowledgment()),
+        seen_device(1, said=None),
+        seen_device(2, said=None, removed=GENERATION - 1),
+    ),
+    stations=(StationEntry("desk-1", EVERYONE[0].consent.station_id, trusted=True),),
+    departures=(
+        DepartureEntry(
+            revocation_sha256(code(100))[:12],
+            since=2,
+            erasure=Erasure(generation=5, devices=2, acknowledged=1, removed=1),
+        ),
+    ),
+)
+
+
 def manifest(files: Mapping[str, bytes]) -> Manifest:
     refs = []
     for number in range(SHARDS):
@@ -295,6 +361,7 @@ def expected(files: Mapping[str, bytes]) -> dict[str, Any]:
         },
         "device_ids": devices,
         "people": [described(one) for one in EVERYONE],
+        "overview": json.loads(files["overview.json"]),
         "record_of": 0,
         "enrolment_of": 1,
         "revocation_of": 2,
@@ -340,6 +407,7 @@ def refused(files: Mapping[str, bytes]) -> Iterator[tuple[str, str, bytes]]:
     yield from (("revocation", *case) for case in bad_revocations(files["revocation.sealed"]))
     whole = files["acknowledgment.json"]
     yield from (("acknowledgment", *case) for case in bad_acknowledgments(whole))
+    yield from (("overview", *case) for case in bad_overviews(files["overview.json"]))
 
 
 def changed(data: bytes, **changes: Any) -> bytes:
@@ -626,6 +694,49 @@ def bad_acknowledgments(data: bytes) -> Iterator[tuple[str, bytes]]:
     yield "another fleet's", acknowledgment(fleet="south-gate")
     yield "another device's", acknowledgment(device=1)
     yield "another device's signature", acknowledgment(signer=STATION)
+
+
+def bad_overviews(data: bytes) -> Iterator[tuple[str, bytes]]:
+    plain = json.loads(data)
+    people, devices, gone = plain["people"], plain["devices"], plain["departures"][0]
+    said, come = devices[0]["said"], gone["erasure"]
+    yield from bad_json(data)
+    for why, changes in (
+        ("another format", {"format": 2}),
+        ("no fleet's name", {"fleet": ""}),
+        ("another fleet than was signed for", {"fleet": "south-gate"}),
+        ("a generation without its time", {"published": None}),
+        ("no lease", {"lease_s": 0}),
+        ("a lease of more than a year", {"lease_s": 31_622_401}),
+        ("people in another order", {"people": people[::-1]}),
+        ("a person twice", {"people": [people[0], *people]}),
+        ("a person without a record", {"people": [{**people[0], "record_id": ""}]}),
+        ("a person of a later generation", {"people": [{**people[0], "since": GENERATION + 1}]}),
+        ("a person of generation 0", {"people": [{**people[0], "since": 0}]}),
+        ("another reason to leave", {"people": [{**people[0], "leaving": "tired"}]}),
+        ("a person's name", {"people": [{**people[0], "name": "Ada"}]}),
+        ("a device twice", {"devices": [devices[0], *devices]}),
+        ("a device that will be removed", {"devices": [{**devices[1], "removed": GENERATION + 1}]}),
+        ("another device's statement", {"devices": [{**devices[1], "said": said}]}),
+        ("a statement by another key", {"devices": [{**devices[0], "signing_key": "00" * 32}]}),
+        ("a station twice", {"stations": plain["stations"] * 2}),
+        ("a code's whole digest", {"departures": [{**gone, "digest": "ab" * 32}]}),
+        ("who left before they came", {"departures": [{**gone, "since": come["generation"]}]}),
+        (
+            "more devices than there are",
+            {"departures": [{**gone, "erasure": {**come, "acknowledged": 3}}]},
+        ),
+    ):
+        yield why, changed(data, **changes)
+    for why, statement in (
+        ("a later generation than was signed", {"generation": GENERATION + 1}),
+        ("another time than was signed", {"time": "2026-03-01T12:00:01Z"}),
+    ):
+        signed = {**said["signed"], "statement": {**said["signed"]["statement"], **statement}}
+        yield why, changed(data, devices=[{**devices[0], "said": {**said, "signed": signed}}])
+    spaced = {**said["signed"], "signature": said["signed"]["signature"].upper()}
+    bad = {**devices[0], "said": {**said, "signed": spaced}}
+    yield "a signature in capitals", changed(data, devices=[bad])
 
 
 # --------------------------------------------------------------------------------- write

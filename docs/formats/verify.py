@@ -402,6 +402,117 @@ def read_acknowledgment(data: bytes, fleet: str, device_id: str, key: bytes) -> 
     return statement
 
 
+# ------------------------------------------------------ overview, evidence (overview.md)
+
+
+def or_null(check: Any) -> Any:
+    def checked(value: Any) -> None:
+        if value is not None:
+            check(value)
+
+    return checked
+
+
+DEVICE = object_of(
+    name=text,
+    device_id=digest,
+    signing_key=digest,
+    removed=generation_or_null,
+    said=or_null(object_of(received=time, signed=ACKNOWLEDGMENT)),
+)
+OVERVIEW = object_of(
+    format=whole,
+    fleet=text,
+    purpose=PURPOSE,
+    generation=whole,
+    published=or_null(time),
+    made=time,
+    lease_s=whole,
+    fresh_until=time,
+    expiries=list_of(object_of(role=text, expires=time)),
+    waiting=whole,
+    refused=whole,
+    people=list_of(
+        object_of(
+            record_id=filled,
+            since=whole,
+            station_id=digest,
+            valid_until=time,
+            ends=time,
+            leaving=or_null(one_of("withdrawn", "untrusted_station")),
+        )
+    ),
+    devices=list_of(DEVICE),
+    stations=list_of(object_of(name=text, station_id=digest, trusted=true_or_false)),
+    departures=list_of(
+        object_of(
+            digest=text,
+            since=whole,
+            erasure=object_of(generation=whole, devices=whole, acknowledged=whole, removed=whole),
+        )
+    ),
+)
+EVIDENCE = object_of(
+    format=whole,
+    fleet=text,
+    digest=text,
+    generation=whole,
+    made=time,
+    erased=list_of(DEVICE),
+    pending=list_of(DEVICE),
+    unreachable=list_of(DEVICE),
+)
+
+
+def said_generation(device: Mapping[str, Any], fleet: str) -> int:
+    """What the device signed that it holds; 0 for nothing."""
+    if device["said"] is None:
+        return 0
+    signed = json.dumps(
+        device["said"]["signed"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    key = bytes.fromhex(device["signing_key"])
+    statement = read_acknowledgment(signed.encode(), fleet, device["device_id"], key)
+    return int(statement["generation"])
+
+
+def read_overview(data: bytes) -> Any:
+    require(len(data) <= 2**26, "too large")
+    overview = canonical(data)
+    OVERVIEW(overview)
+    newest = overview["generation"]
+    require(overview["format"] == 1, "another format")
+    require(re.fullmatch("[a-z0-9-]{1,64}", overview["fleet"]) is not None, "no fleet's name")
+    require(0 < overview["lease_s"] <= 366 * 86_400, "the lease")
+    require((newest == 0) == (overview["published"] is None), "the time of the generation")
+    records = [person["record_id"] for person in overview["people"]]
+    require(records == sorted(set(records)), "the order of people")
+    require(all(0 < person["since"] <= newest for person in overview["people"]), "a generation")
+    for of, name in (("devices", "device_id"), ("stations", "station_id")):
+        ids = [each[name] for each in overview[of]]
+        require(len(set(ids)) == len(ids), f"{of} twice")
+    for device in overview["devices"]:
+        said_generation(device, overview["fleet"])
+        require((device["removed"] or 0) <= newest, "a removal that is still to come")
+    for gone in overview["departures"]:
+        come = gone["erasure"]
+        require(re.fullmatch("[0-9a-f]{12}", gone["digest"]) is not None, "a departure's digest")
+        require(gone["since"] < come["generation"] <= newest, "a departure's generation")
+        require(come["acknowledged"] <= come["devices"], "more devices than there are")
+    return overview
+
+
+def read_evidence(data: bytes) -> Any:
+    """Compare the keys of the devices in `erased` with those that the devices themselves show."""
+    evidence = canonical(data)
+    EVIDENCE(evidence)
+    require(evidence["format"] == 1, "another format")
+    for device in evidence["erased"]:
+        held = said_generation(device, evidence["fleet"])
+        require(held >= evidence["generation"], "a device that may have the person")
+    return evidence
+
+
 # ------------------------------------------------------------------------------- vectors
 
 
@@ -441,6 +552,8 @@ class Vectors:
         yield self.enrolment()
         yield self.revocation()
         yield self.acknowledgment()
+        yield self.overview()
+        yield self.evidence()
         yield from self.refusals()
 
     def record(self) -> str:
@@ -531,6 +644,29 @@ class Vectors:
         require(statement["generation"] == self.generation, "the generation")
         return "acknowledgment.json: signed by its device"
 
+    def overview(self) -> str:
+        overview = read_overview(self.read("overview.json"))
+        require(overview == self.expected["overview"], "what it says")
+        return f"overview.json: sound; {len(overview['people'])} people without their names"
+
+    def evidence(self) -> str:
+        overview = self.expected["overview"]
+        gone, fleet = overview["departures"][0], overview["fleet"]
+        evidence = read_evidence(self.read("evidence.json"))
+        for name in ("fleet", "made"):
+            require(evidence[name] == overview[name], f"the {name}")
+        generation = gone["erasure"]["generation"]
+        require(evidence["digest"] == gone["digest"], "the departure")
+        require(evidence["generation"] == generation, "the generation")
+        devices = overview["devices"]
+        erased = [d for d in devices if said_generation(d, fleet) >= generation]
+        silent = [d for d in devices if d not in erased]
+        pending = [device for device in silent if device["removed"] is None]
+        lost = [d for d in silent if d["removed"] is not None and d["removed"] >= gone["since"]]
+        found = [evidence[name] for name in ("erased", "pending", "unreachable")]
+        require(found == [erased, pending, lost], "the devices")
+        return f"evidence.json: signed by {len(erased)} of {len(devices)} devices"
+
     def refusals(self) -> Iterator[str]:
         """Everything in `refused.json` is refused."""
         readers: dict[str, Callable[[bytes], object]] = {
@@ -548,6 +684,7 @@ class Vectors:
             "code": lambda data: read_code(data.decode()),
             "revocation": lambda data: read_revocation(data, self.operator, self.fleet),
             "acknowledgment": self.read_acknowledgment,
+            "overview": read_overview,
         }
         for case in json.loads(self.read("refused.json")):
             what = f"{case['format']}: {case['why']}"

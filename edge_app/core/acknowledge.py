@@ -119,6 +119,7 @@ def verify_acknowledgment(
     Raises:
         GalleryError: it did not.
     """
+    _require_sound(signed)
     statement = signed.statement
     if (statement.fleet, statement.device_id) != (fleet, device_id):
         raise _malformed("fleet or device_id", "the one that was expected")

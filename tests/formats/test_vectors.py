@@ -36,6 +36,12 @@ from edge_app.core.keyring import (
     wraps_name,
 )
 from edge_app.core.manifest import decode_manifest, encode_manifest
+from edge_app.core.overview import (
+    decode_overview,
+    encode_evidence,
+    encode_overview,
+    erasure_evidence,
+)
 from edge_app.core.person import unpack_person
 from edge_app.core.revocation import new_code, normalise_code, revocation_sha256, spoken_code
 from edge_app.core.shard import shard_of
@@ -71,7 +77,7 @@ def test_the_vectors_hold() -> None:
     run = script(VECTORS)
     assert (run.returncode, run.stderr) == (0, "")
     lines = run.stdout.splitlines()
-    assert len(lines) == 10 + len(REFUSED)
+    assert len(lines) == 12 + len(REFUSED)
     assert sum(line.startswith("refused: ") for line in lines) == len(REFUSED)
 
 
@@ -231,6 +237,7 @@ READERS: Mapping[str, Callable[[bytes], object]] = {
     "code": lambda data: normalise_code(data.decode()),
     "revocation": revocation,
     "acknowledgment": acknowledgment,
+    "overview": decode_overview,
 }
 
 
@@ -300,6 +307,13 @@ def test_what_a_device_tells_the_operator() -> None:
     assert revocation(read("revocation.sealed")) == whose["code"]
 
 
+def test_what_an_operator_shows() -> None:
+    overview = decode_overview(read("overview.json"))
+    assert encode_overview(overview) == read("overview.json")
+    evidence = erasure_evidence(overview, overview.departures[0])
+    assert encode_evidence(evidence) == read("evidence.json")
+
+
 def test_what_places_people_and_devices() -> None:
     assert all(shard_of(name, of) == number for name, of, number in EXPECTED["shard_of"])
     assert all(group_of(name, of) == group for name, of, group in EXPECTED["group_of"])
@@ -347,6 +361,7 @@ def takes(read_it: Callable[[bytes], object], refusal: type[Exception], data: by
     [
         ("read_record", consent.decode, "consent-record.json"),
         ("read_manifest", decode_manifest, "manifest.json"),
+        ("read_overview", decode_overview, "overview.json"),
     ],
 )
 def test_the_script_and_we_take_the_same(

@@ -38,6 +38,7 @@ from edge_app.core.manifest import (
     encode_manifest,
     identity_json,
 )
+from edge_app.core.overview import decode_overview
 from edge_app.core.person import pack_people, pack_person, unpack_people, unpack_person
 from edge_app.core.request import (
     Reply,
@@ -76,6 +77,7 @@ _TEXT, _MATRIX = pack_people([_PERSON])
 
 
 _SCHEMAS: Final = ROOT / "deploy" / "schemas" / "examples"
+_VECTORS: Final = ROOT / "docs" / "formats" / "vectors"
 
 
 def _event(kind: str) -> Callable[[bytes], object]:
@@ -152,6 +154,7 @@ TARGETS: Final[Mapping[str, tuple[Callable[[bytes], object], bytes]]] = {
         decode_acknowledgment,
         sign_acknowledgment(_SIGNER, fleet="f", device_id=_ID, generation=1, time=NOW),
     ),
+    "overview": (decode_overview, (_VECTORS / "overview.json").read_bytes()),
     "code": (
         lambda data: normalise_code(data.decode("utf-8", "replace")),
         new_code(bytes(15)).encode(),
