@@ -29,7 +29,7 @@ from edge_app.core.overview import (
 )
 from edge_app.errors import ConfigError, ConsentError
 from edge_app.ports import Clock
-from edge_app.publisher.acknowledged import Acknowledgments, erasure, everyone
+from edge_app.publisher.acknowledged import Acknowledgments, erasures, everyone
 from edge_app.publisher.broker import BrokerFolder
 from edge_app.publisher.folder import (
     BOOK_NAME,
@@ -333,8 +333,10 @@ def overview(folder: OperatorFolder, clock: Clock) -> Overview:
             *(StationEntry(s.name, s.station_id, trusted=False) for s in book.removed_stations),
         ),
         departures=tuple(
-            DepartureEntry(gone.digest[:SHOWN_DIGITS], gone.since, erasure(book, gone, receipts))
-            for gone in book.departed
+            DepartureEntry(gone.digest[:SHOWN_DIGITS], gone.since, come)
+            for gone, come in zip(
+                book.departed, erasures(book, book.departed, receipts), strict=True
+            )
         ),
     )
 

@@ -15,7 +15,7 @@ from edge_app.core.acknowledge import Erasure, sign_acknowledgment
 from edge_app.core.manifest import DeviceKey
 from edge_app.errors import GalleryError, StorageError
 from edge_app.operate import _EMPTY
-from edge_app.publisher.acknowledged import Acknowledgments, erasure, everyone
+from edge_app.publisher.acknowledged import Acknowledgments, erasure, erasures, everyone
 from edge_app.publisher.folder import Departed, RemovedDevice
 
 FLEET = "harbour"
@@ -143,6 +143,28 @@ def test_erasure_counts_who_has_come_as_far(kept: Acknowledgments) -> None:
     assert now().acknowledged == 3
     keep(kept, said(3, 5))  # it had said so before it was removed
     assert now().removed == 0
+
+
+def test_many_departures_are_counted_as_one_is(kept: Acknowledgments) -> None:
+    book = replace(
+        _EMPTY,
+        generation=9,
+        devices=tuple(DEVICES[:3]),
+        removed=(RemovedDevice(DEVICES[3], 4),),
+        departed=tuple(
+            Departed(f"{since}{newer}" * 32, since, since + newer)
+            for since in range(6)
+            for newer in range(1, 4)
+        ),
+    )
+    for number, generation in enumerate((3, 5, 5)):
+        keep(kept, said(number, generation))
+    receipts = kept.read(everyone(book))
+    found = list(erasures(book, book.departed, receipts))
+    assert found == [erasure(book, one, receipts) for one in book.departed]
+    assert [e.acknowledged for e in found if e.generation == 5] == [2, 2, 2]
+    assert {e.acknowledged for e in found if e.generation < 4} == {3}
+    assert list(erasures(book, [], receipts)) == []
 
 
 def test_a_device_that_was_removed_before_the_person_came_never_had_them() -> None:
