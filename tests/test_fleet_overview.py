@@ -329,6 +329,17 @@ def test_what_was_there_stays_if_it_cannot_be_written(
     assert {p.name for p in (fleet.folder / "shown").iterdir()} == {"lock", "overview.json"}
 
 
+def test_what_a_killed_writer_left_is_in_nobodys_way(fleet: Fleet) -> None:
+    file = a_file(fleet)
+    staged = fleet.folder / "shown" / "overview.json.new"
+    staged.write_bytes(b'{"departures":[],"dev')
+    staged.chmod(0o600)
+    file.write()
+    assert read(fleet).fleet == "harbour"
+    assert stat.S_IMODE((fleet.folder / "shown" / "overview.json").stat().st_mode) == 0o640
+    assert not staged.exists()
+
+
 @contextmanager
 def no_space(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def full(_descriptor: int, _data: Any) -> int:
@@ -447,6 +458,13 @@ def test_the_first_has_to_succeed(fleet: Fleet) -> None:
     (fleet.operator.folder / "book.sealed").write_bytes(b"half of it")
     with pytest.raises(GalleryError, match="was altered"):
         file.keep_up(Event())
+
+
+def test_a_file_that_somebody_deletes_comes_back(fleet: Fleet) -> None:
+    with kept_up(fleet) as until:
+        path = fleet.folder / "shown" / "overview.json"
+        path.unlink()
+        until(path.exists)
 
 
 def test_a_book_that_is_gone_for_a_while_ends_nothing(

@@ -72,7 +72,8 @@ class OverviewFile:
             began_s = time.thread_time()
             before, state = state, self._state()
             overdue = self._clock.monotonic_s() - written_s >= MADE_EVERY.total_seconds()
-            if state == before and not overdue and not fault:
+            there = self._path.exists() and not fault
+            if state == before and there and not overdue:
                 continue
             fault = self._try(fault)
             if not fault:
