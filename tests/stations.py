@@ -1,4 +1,4 @@
-"""`familiar station serve` as a process of its own, and somebody who asks it as a browser does."""
+"""A page of the program as a process of its own, and somebody who asks it as a browser does."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Asker:
             self.cookie = set_cookie.partition(";")[0]
         if answer.headers.get("content-type", "").startswith("text/html"):
             self.text = answer.data.decode()
-            found = re.search(r'data-token="([^"]+)"', self.text)
+            found = re.search(r'(?:data-token|name="token" value)="([^"]+)"', self.text)
             self.token = found[1] if found else self.token
         return answer
 
@@ -124,12 +124,14 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, *options: str | Path, config: str = "") -> Iterator[Serving]:
-    """The station's page in `folder`/home at a free port, until it is left."""
+def serving(
+    folder: Path, *options: str | Path, config: str = "", page: str = "station"
+) -> Iterator[Serving]:
+    """The station's page, or another one, in `folder`/home at a free port, until it is left."""
     home, said = folder / "home", folder / "said.txt"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     (home / "config.toml").write_text(config)
-    command = [sys.executable, "-m", "edge_app", "--home", str(home), "-v", "station", "serve"]
+    command = [sys.executable, "-m", "edge_app", "--home", str(home), "-v", page, "serve"]
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
     with said.open("w") as log:
         process = subprocess.Popen(
