@@ -22,6 +22,7 @@ from authlib.integrations.requests_client import OAuth2Session
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
+from urllib3.exceptions import HTTPError
 
 from edge_app.backend.roles import Role
 from edge_app.errors import ConfigError, SignInError, SignInFault
@@ -167,6 +168,8 @@ class OidcClient:
             raise SignInError(
                 SignInFault.BROKEN, f"the provider gave no token: {error.error}"
             ) from error
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise SignInError(SignInFault.BROKEN, "the provider's token is no JSON") from error
         id_token = token.get("id_token") if isinstance(token, dict) else None
         if not isinstance(id_token, str):
             raise SignInError(SignInFault.BROKEN, "the provider gave no ID token")
@@ -289,9 +292,9 @@ def _fetch_json(url: str) -> dict[str, Any]:
                 )
             data = answer.raw.read(_MAX_BYTES + 1, decode_content=True)
         found = json.loads(data) if len(data) <= _MAX_BYTES else None
-    except requests.RequestException as error:
+    except (requests.RequestException, HTTPError) as error:
         raise _unreachable(error) from error
-    except (ValueError, RecursionError, OSError) as error:
+    except (ValueError, RecursionError) as error:
         raise SignInError(SignInFault.BROKEN, f"{url} is no JSON") from error
     if not isinstance(found, dict):
         raise SignInError(SignInFault.BROKEN, f"{url} is no JSON object of at most 1 MB")
