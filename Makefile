@@ -107,7 +107,7 @@ kill-install: ## kill the installation of a gallery at every system call, and fi
 	@deploy/setup.sh dev
 	$(PY) -m tests.attacks.killing $(N)
 
-.PHONY: check-home-assistant check-node-red check-prometheus
+.PHONY: check-home-assistant check-node-red check-oidc check-prometheus
 
 check-home-assistant: ## a real Home Assistant finds a real device (needs Python 3.13)
 	@deploy/setup.sh dev
@@ -120,6 +120,11 @@ check-node-red: ## the flow of deploy/node-red in a real Node-RED, with a real d
 	@deploy/setup.sh node-red
 	@$(PY) deploy/demo/media.py
 	$(PY) -m pytest tests/integrations/node_red.py
+
+check-oidc: ## sign in to the backend's page at a certified OpenID provider (needs npm)
+	@deploy/setup.sh dev
+	@deploy/setup.sh oidc-provider
+	$(PY) -m pytest tests/integrations/oidc.py
 
 campaigns: ## deliver alerts through killed devices and brokers, outages, dead networks and full disks (CAMPAIGN=NAME N=FAULTS)
 	@deploy/setup.sh dev

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prepares .venv for one make target: deploy/setup.sh (demo|dev); with `audit`,
-# `docs`, `home-assistant` or `node-red`, an environment of that name in build/.
+# `docs`, `home-assistant`, `node-red` or `oidc-provider`, an environment of that name in build/.
 # Python packages are pinned and hashed. Debian packages are installed when this runs as root,
 # and asked for otherwise.
 set -eu
@@ -44,18 +44,21 @@ apart() {
 }
 
 case $kind in audit | docs) apart "$kind" "$python" ;; esac
-if [ "$kind" = node-red ]; then
+# npm_apart NAME FOLDER: what its lock names, in build/NAME
+npm_apart() {
     command -v npm >/dev/null || need nodejs npm
-    wanted=deploy/node-red/package-lock.json
-    [ build/node-red/.installed -nt "$wanted" ] && exit 0
-    mkdir -p build/node-red
-    cp deploy/node-red/package.json "$wanted" build/node-red/
-    echo "familiar: installing Node-RED into build/node-red (pinned and hashed)"
-    (cd build/node-red && npm ci --silent --no-audit --no-fund --ignore-scripts) ||
-        fail "Node-RED could not be installed: see npm's lines above, then make again"
-    touch build/node-red/.installed
+    [ "build/$1/.installed" -nt "$2/package-lock.json" ] && exit 0
+    mkdir -p "build/$1"
+    cp "$2/package.json" "$2/package-lock.json" "build/$1/"
+    echo "familiar: installing $1 into build/$1 (pinned and hashed)"
+    (cd "build/$1" && npm ci --silent --no-audit --no-fund --ignore-scripts) ||
+        fail "$1 could not be installed: see npm's lines above, then make again"
+    touch "build/$1/.installed"
     exit 0
-fi
+}
+
+[ "$kind" != node-red ] || npm_apart node-red deploy/node-red
+[ "$kind" != oidc-provider ] || npm_apart oidc-provider tests/integrations/oidc_provider
 if [ "$kind" = home-assistant ]; then
     theirs=${PYTHON313:-python3.13}
     "$theirs" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null ||

@@ -39,6 +39,7 @@ class Provider:
     public: list[RSAKey | ECKey] | None = None
     claims: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    user_info: dict[str, Any] = field(default_factory=dict)
     encode: Callable[[dict[str, Any]], str] | None = None
     answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Provider:
             "authorization_endpoint": f"{self.issuer}/authorize",
             "token_endpoint": f"{self.issuer}/token",
             "jwks_uri": f"{self.issuer}/jwks",
+            "userinfo_endpoint": f"{self.issuer}/userinfo",
         }
         return {k: v for k, v in {**right, **self.metadata}.items() if v is not None}
 
@@ -91,7 +93,11 @@ class Provider:
         }  # fmt: skip
         claims = {k: v for k, v in {**right, **self.claims}.items() if v is not None}
         encode = self.encode or self._encode
-        return 200, {"access_token": "x", "token_type": "Bearer", "id_token": encode(claims)}
+        return 200, {
+            "access_token": "of-access",
+            "token_type": "Bearer",
+            "id_token": encode(claims),
+        }
 
     def _encode(self, claims: dict[str, Any]) -> str:
         key = self.keys[0]
@@ -112,6 +118,8 @@ def provider(now: Callable[[], int], key: RSAKey | ECKey) -> Iterator[Provider]:
                 self._send(*one.answers[path])
             elif path == "/.well-known/openid-configuration":
                 self._send_json(200, one.described())
+            elif path == "/userinfo" and self.headers["Authorization"] == "Bearer of-access":
+                self._send_json(200, one.user_info)
             elif path == "/jwks":
                 self._send_json(200, one.jwks())
             else:

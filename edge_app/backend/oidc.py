@@ -1,7 +1,8 @@
 """Sign-in at an identity provider: OpenID Connect Core 1.0, authorization code flow.
 
 With PKCE (RFC 7636, S256), state and nonce; the provider is known by its discovery document, and
-its ID token by its keys. Nothing else is asked of it: no access token is kept or used.
+its ID token by its keys. Where the roles are not in that, its user info is asked once; no token is
+kept.
 """
 
 from __future__ import annotations
@@ -135,7 +136,10 @@ class OidcClient:
             raise SignInError(SignInFault.BROKEN, "another provider answered")
         if "error" in answer or not answer.get("code"):
             raise SignInError(SignInFault.REFUSED, "the provider let nobody in")
-        claims = self._claims(self._id_token(provider, begun, answer["code"]), provider, begun)
+        id_token, access_token = self._tokens(provider, begun, answer["code"])
+        claims = self._claims(id_token, provider, begun)
+        if _found(claims, self._settings.role_claim) is None:
+            claims = {**_user_info(provider, access_token, str(claims["sub"])), **claims}
         return Person(_name(claims, self._settings.name_claim), self._role(claims))
 
     def _session(self, back: str) -> OAuth2Session:
@@ -152,7 +156,8 @@ class OidcClient:
             default_timeout=_TIMEOUT_S,
         )
 
-    def _id_token(self, provider: _Provider, begun: Begun, code: str) -> str:
+    def _tokens(self, provider: _Provider, begun: Begun, code: str) -> tuple[str, str]:
+        """The ID token, and the access token if there is one."""
         try:
             token = self._session(begun.back).fetch_token(
                 provider.metadata["token_endpoint"],
@@ -170,10 +175,11 @@ class OidcClient:
             ) from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise SignInError(SignInFault.BROKEN, "the provider's token is no JSON") from error
-        id_token = token.get("id_token") if isinstance(token, dict) else None
-        if not isinstance(id_token, str):
+        found = token if isinstance(token, dict) else {}
+        id_token, access_token = found.get("id_token"), found.get("access_token", "")
+        if not isinstance(id_token, str) or not isinstance(access_token, str):
             raise SignInError(SignInFault.BROKEN, "the provider gave no ID token")
-        return id_token
+        return id_token, access_token
 
     def _claims(self, id_token: str, provider: _Provider, begun: Begun) -> Mapping[str, Any]:
         settings = self._settings
@@ -210,9 +216,7 @@ class OidcClient:
         return dict(claims)
 
     def _role(self, claims: Mapping[str, Any]) -> Role:
-        found: Any = claims
-        for part in self._settings.role_claim.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
+        found = _found(claims, self._settings.role_claim)
         said = {found} if isinstance(found, str) else set()
         if isinstance(found, list):
             said = {one for one in found if isinstance(one, str)}
@@ -245,6 +249,25 @@ class OidcClient:
         with self._lock:
             self._provider = provider
         return provider
+
+
+def _found(claims: Mapping[str, Any], path: str) -> Any:
+    """What is there; None if nothing is."""
+    found: Any = claims
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _user_info(provider: _Provider, access_token: str, subject: str) -> dict[str, Any]:
+    """OpenID Connect Core 1.0, section 5.3: it counts if it is of the same subject."""
+    address = provider.metadata.get("userinfo_endpoint")
+    if not isinstance(address, str) or not _is_trustworthy(address) or not access_token:
+        return {}
+    found = _fetch_json(address, {"Authorization": f"Bearer {access_token}"})
+    if found.get("sub") != subject:
+        raise SignInError(SignInFault.BROKEN, "the provider tells of somebody else")
+    return found
 
 
 def _decoded(id_token: str, keys: KeySet) -> jwt.Token:
@@ -280,11 +303,11 @@ def _keys(found: Mapping[str, Any]) -> KeySet:
         raise SignInError(SignInFault.BROKEN, "the provider's keys cannot be read") from error
 
 
-def _fetch_json(url: str) -> dict[str, Any]:
+def _fetch_json(url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     try:
         with requests.get(
             url, timeout=_TIMEOUT_S, allow_redirects=False, stream=True,
-            headers={"Accept": "application/json"},
+            headers={"Accept": "application/json", **(headers or {})},
         ) as answer:  # fmt: skip
             if answer.status_code != requests.codes.ok:
                 raise SignInError(

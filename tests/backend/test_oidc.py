@@ -119,11 +119,32 @@ def test_of_several_roles_the_first_in_our_order_holds(
 @pytest.mark.parametrize("groups", [None, [], "", "carer", {"carers": 1}, 7, [["carers"]], True])
 def test_whoever_has_no_role_is_not_let_in(meeting: Meeting, groups: object) -> None:
     meeting.there.claims["groups"] = groups
+    meeting.there.user_info = {"sub": "248289761001"}
     meeting.refused(SignInFault.NO_ROLE)
+
+
+def test_roles_that_are_not_in_the_token_are_asked_for(meeting: Meeting) -> None:
+    meeting.there.claims.update({"groups": None, "preferred_username": None})
+    meeting.there.user_info = {"sub": "248289761001", "groups": ["auditors"], "nonce": "x"}
+    meeting.there.user_info["preferred_username"] = "bob"
+    assert meeting.sign_in() == Person("bob", Role.AUDITOR)
+    meeting.there.user_info["sub"] = "another"
+    meeting.refused(SignInFault.BROKEN)
+    meeting.there.metadata["userinfo_endpoint"] = "http://evil.example/userinfo"
+    meeting.refused(SignInFault.NO_ROLE)
+    meeting.there.metadata["userinfo_endpoint"] = None
+    meeting.refused(SignInFault.NO_ROLE)
+
+
+def test_what_the_token_says_of_roles_holds(meeting: Meeting) -> None:
+    meeting.there.user_info = {"sub": "248289761001", "groups": ["operators"]}
+    assert meeting.sign_in().role is Role.CARER
+    assert "/userinfo" not in meeting.there.asked
 
 
 def test_roles_may_lie_deeper(meeting: Meeting) -> None:
     client = meeting.client(role_claim="realm_access.roles")
+    meeting.there.user_info = {"sub": "248289761001"}
     meeting.refused(SignInFault.NO_ROLE, client)
     meeting.there.claims["realm_access"] = {"roles": ["operators"]}
     assert meeting.sign_in(client).role is Role.OPERATOR
