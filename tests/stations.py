@@ -110,6 +110,7 @@ class Serving:
     url: str
     home: Path
     said: Path
+    pid: int
 
     def asker(self, pool: urllib3.PoolManager | None = None) -> Asker:
         return Asker(self.url, pool or urllib3.PoolManager())
@@ -142,7 +143,7 @@ def serving(
             env=environment,
         )
     try:
-        yield Serving(_address(process, said), home, said)
+        yield Serving(_address(process, said), home, said, process.pid)
     finally:
         process.terminate()
         process.wait(20)

@@ -29,8 +29,9 @@ const sound = {
   context: null,
   get on() { return this.context?.state === "running"; },
   async turn() {
+    const wasOn = this.on;
     this.context ??= new AudioContext();
-    await (this.on ? this.context.suspend() : this.context.resume());
+    await (wasOn ? this.context.suspend() : this.context.resume());
   },
   // Two tones upwards: an encounter. Downwards: something is wrong.
   play(tones) {
@@ -137,12 +138,13 @@ function live(address) {
   list.addEventListener("submit", async (event) => {
     event.preventDefault();
     const form = event.target;
-    const button = form.querySelector("button");
-    button.disabled = true;
+    // Not disabled: a button that is loses the focus, and whoever has no mouse their place.
+    if (form.dataset.sent) return;
+    form.dataset.sent = "yes";
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) })
       .catch(() => null);
     if (!answer?.ok) {
-      button.disabled = false;
+      delete form.dataset.sent;
       showProblem("lost");
     }
   });
