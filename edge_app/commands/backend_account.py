@@ -150,7 +150,8 @@ def audit(
         elif last is None:
             out.print("The audit trail is empty.")
         else:
-            out.print(f"Nothing was changed up to entry {last.number}, {last.digest}.")
+            said = f"Nothing was changed up to entry {last.number}, {last.digest}."
+            out.print(said, soft_wrap=True)
         return
     if as_json:
         print_json([asdict(entry) for entry in entries])

@@ -101,7 +101,12 @@ def _provider(session: Session) -> OidcClient | None:
         OidcSettings,
     )
 
-    roles = {value: Role(name) for name, value in oidc.roles.model_dump().items() if value}
+    roles: dict[str, Role] = {}
+    for name, value in oidc.roles.model_dump().items():
+        if value and roles.setdefault(value, Role(name)) is not Role(name):
+            raise ConfigError(
+                f'backend.oidc.roles: "{value}" stands for two roles; name another group for one'
+            )
     if not roles:
         raise ConfigError(
             "backend.oidc.roles is empty, so nobody would be let in; write what the claim "

@@ -73,6 +73,7 @@ class Room:
             page.set_viewport_size(window)
             assert faults(page) == [], f"{what}, {size}"
             assert overflow_px(page) <= 0, f"{what}, {size}"
+            page.evaluate("scrollTo(0, 0)")
             page.screenshot(path=SHOTS / f"{what}-{size}.png", full_page=size != "desk")
 
     def say(self, *messages: Outgoing) -> None:
