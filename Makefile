@@ -18,6 +18,11 @@ demo: ## set up, enrol one person, replay a street scene, show who was recognise
 	@$(PY) deploy/demo/media.py
 	@$(PY) deploy/demo/demo.py $${CAMERA:+--camera "$$CAMERA"}
 
+pictures: ## take the documentation's pictures of the operators' page anew, from the test that drives it
+	@deploy/setup.sh dev
+	$(PY) -m pytest -q tests/backend/web/test_browser.py
+	for page in encounters people devices; do cp build/backend/$$page-desk.png docs/backend-$$page.png; done
+
 wearer: ## draw every state of every display of the wearer: build/wearer/*.png
 	@deploy/setup.sh dev
 	PYTHONPATH=. $(PY) deploy/demo/wearer.py

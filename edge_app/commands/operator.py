@@ -252,7 +252,7 @@ def overview(
     The file's readers are the group of the folder it is in, outside of DIR. Have
     it made for the user that the page runs as, for example by
 
-    install -d -m 2750 -o familiar-operator -g familiar-backend /var/lib/overview
+    install -d -m 2750 -o familiar-operator -g familiar-backend /var/lib/familiar-overview
     """
     session: Session = context.obj
     operator = _open(folder)

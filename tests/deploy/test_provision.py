@@ -80,5 +80,7 @@ def test_help_teaches() -> None:
 
 def test_the_package_holds_every_unit_of_a_device() -> None:
     build = (ROOT / "deploy" / "deb" / "build.sh").read_text("utf-8")
-    units = {path.name for path in (ROOT / "systemd").iterdir()} - {"familiar-backend.service"}
+    of_backends = {"familiar-backend.service", "familiar-backend-page.service",
+                   "familiar-overview.service"}  # fmt: skip
+    units = {path.name for path in (ROOT / "systemd").iterdir()} - of_backends
     assert all(unit in build for unit in units)
