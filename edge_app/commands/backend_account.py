@@ -49,7 +49,11 @@ PasswordFile = Annotated[
 
 @account.command()
 def add(
-    context: typer.Context, name: Name, role: AsRole, password_file: PasswordFile = None
+    context: typer.Context,
+    name: Name,
+    role: AsRole,
+    password_file: PasswordFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make an account."""
     from edge_app.backend.accounts import Accounts  # noqa: PLC0415 - Argon2 is for accounts alone
@@ -59,11 +63,16 @@ def add(
         password = _password(password_file)
         Accounts(database).add(name, role, password, now=session.clock.now())
         noted(session, database, Action.ACCOUNT_ADDED, f"{name}, {role}")
-    out.print(f"{name} may sign in as {role}.", markup=False)
+    _say(f"{name} may sign in as {role}.", {"name": name, "role": role.value}, as_json=as_json)
 
 
 @account.command("password")
-def change_password(context: typer.Context, name: Name, password_file: PasswordFile = None) -> None:
+def change_password(
+    context: typer.Context,
+    name: Name,
+    password_file: PasswordFile = None,
+    as_json: AsJson = False,
+) -> None:
     """Change an account's password. Whoever is signed in with it is signed out."""
     from edge_app.backend.accounts import Accounts  # noqa: PLC0415 - see above
 
@@ -71,7 +80,7 @@ def change_password(context: typer.Context, name: Name, password_file: PasswordF
     with closing(backend_database(session)) as database:
         Accounts(database).set_password(name, _password(password_file))
         noted(session, database, Action.ACCOUNT_CHANGED, f"{name}, password")
-    out.print(f"{name} has a new password.", markup=False)
+    _say(f"{name} has a new password.", {"name": name, "changed": True}, as_json=as_json)
 
 
 @account.command("role")
@@ -79,6 +88,7 @@ def change_role(
     context: typer.Context,
     name: Name,
     role: Annotated[Role, typer.Argument(help="What they are here for from now on.")],
+    as_json: AsJson = False,
 ) -> None:
     """Change an account's role. Whoever is signed in with it is signed out."""
     from edge_app.backend.accounts import Accounts  # noqa: PLC0415 - see above
@@ -87,11 +97,11 @@ def change_role(
     with closing(backend_database(session)) as database:
         Accounts(database).set_role(name, role)
         noted(session, database, Action.ACCOUNT_CHANGED, f"{name}, {role}")
-    out.print(f"{name} is {role} now.", markup=False)
+    _say(f"{name} is {role} now.", {"name": name, "role": role.value}, as_json=as_json)
 
 
 @account.command()
-def remove(context: typer.Context, name: Name) -> None:
+def remove(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Remove an account. Whoever is signed in with it is signed out."""
     from edge_app.backend.accounts import Accounts  # noqa: PLC0415 - see above
 
@@ -99,7 +109,8 @@ def remove(context: typer.Context, name: Name) -> None:
     with closing(backend_database(session)) as database:
         Accounts(database).remove(name)
         noted(session, database, Action.ACCOUNT_REMOVED, name)
-    out.print(f"{name} may not sign in any more.", markup=False)
+    said = f"{name} may not sign in any more."
+    _say(said, {"name": name, "removed": True}, as_json=as_json)
 
 
 @account.command("list")
@@ -181,6 +192,13 @@ def noted(session: Session, database: Database, action: Action, detail: str) -> 
             execute, who=who, role="command line", action=action, detail=detail,
             now=session.clock.now(),
         )  # fmt: skip
+
+
+def _say(text: str, value: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        print_json(value)
+    else:
+        out.print(text, markup=False)
 
 
 def _password(file: Path | None) -> str:

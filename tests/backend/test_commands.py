@@ -65,7 +65,8 @@ def test_accounts_are_made_changed_and_removed(home: Path, secret: str, tmp_path
     listed = json.loads(backend(home, "account", "list", "--json").stdout)
     assert listed == [{"name": "ann", "role": "operator"}]
     assert re.search(r"ann +operator", backend(home, "account", "list").stdout)
-    assert backend(home, "account", "remove", "ann").exit_code == 0
+    removed = backend(home, "account", "remove", "ann", "--json").stdout
+    assert json.loads(removed) == {"name": "ann", "removed": True}
     assert accounts(home) == {}
     trail = json.loads(backend(home, "audit", "--json").stdout)
     assert [entry["action"] for entry in trail] == [

@@ -47,7 +47,7 @@ JSON_ANYHOW = {
     "evaluate make-scenes": "truth.json beside the scenes",
     "operator overview": "the file is JSON, and so is what --to - prints",
 }
-SERVICES = {"backend run", "operator serve", "station serve"}
+SERVICES = {"backend run", "backend serve", "operator serve", "station serve"}
 
 
 def test_every_command_that_prints_results_prints_them_for_programs() -> None:
