@@ -30,12 +30,14 @@ _HASHER: Final = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
 """Argon2id, 64 MiB, 3 passes, 4 lanes: the second choice of RFC 9106, section 4."""
 
 _AT_ONCE: Final = 2  # at 64 MiB each
+_MOST_TRYING: Final = 16
+_TURN_S: Final = 1.0
 _FREE_FAILURES: Final = 3
 _LONGEST_PAUSE_S: Final = 300.0
-_ALL_FREE_FAILURES: Final = 30
-_ALL_PAUSE_S: Final = 5.0
+_FREE_OF_ADDRESS: Final = 20
+_LONGEST_OF_ADDRESS_S: Final = 30.0
 _FORGIVEN_AFTER_S: Final = 3_600.0
-_MOST_NAMES: Final = 10_000
+_MOST_REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,47 +145,75 @@ class Accounts:
 
 
 class Throttle:
-    """Slows down guessing, of one account's password and of all. Nobody is locked out for good."""
+    """Slows down guessing, and locks nobody out: who guesses pays, by where they ask from.
+
+    A pause grows with every failure for a name from an address, and more slowly with every failure
+    from an address. One password is tried at a time for each address, and a few for all.
+    """
 
     def __init__(self, clock: Clock) -> None:
         """clock: monotonic."""
         self._clock = clock
         self._lock = threading.Lock()
         self._at_once = threading.Semaphore(_AT_ONCE)
-        self._failed: dict[str, tuple[int, float]] = {}
-        self._all = (0, 0.0)
+        self._trying: set[str] = set()
+        self._failed: dict[tuple[str, ...], tuple[int, float]] = {}
 
-    def wait_s(self, name: str) -> float:
-        """How long until this name may be tried; 0: now."""
-        now_s = self._clock.monotonic_s()
+    def wait_s(self, name: str, address: str) -> float:
+        """How long until this name may be tried from there; 0: now."""
         with self._lock:
-            count, last_s = self._failed.get(name, (0, 0.0))
-            mine = _pause_s(count) - (now_s - last_s)
-            count, last_s = self._all
-            everybodys = _ALL_PAUSE_S - (now_s - last_s) if count > _ALL_FREE_FAILURES else 0.0
-            return max(0.0, mine, everybodys)
+            return self._wait_s(name, address)
 
-    def verify(self, accounts: Accounts, name: str, password: str) -> Account | None:
-        """As `Accounts.verify`, a few at a time, and remembered. Raises StorageError."""
-        with self._at_once:
-            account = accounts.verify(name, password)
+    def verify(
+        self, accounts: Accounts, name: str, password: str, address: str
+    ) -> tuple[Account | None, float]:
+        """As `Accounts.verify`, and how long to wait if it may not be tried. Raises StorageError.
+
+        Waits for its turn.
+        """
+        with self._lock:
+            wait_s = self._wait_s(name, address)
+            if wait_s > 0:
+                return None, wait_s
+            self._trying.add(address)
+        try:
+            with self._at_once:
+                account = accounts.verify(name, password)
+        finally:
+            with self._lock:
+                self._trying.discard(address)
         with self._lock:
             if account is None:
-                self._count(name)
+                self._count((address, name))
+                self._count((address,))
             else:
-                self._failed.pop(name, None)
-        return account
+                self._failed.pop((address, name), None)
+        return account, 0.0
 
-    def _count(self, name: str) -> None:
+    def _wait_s(self, name: str, address: str) -> float:
+        if address in self._trying or len(self._trying) >= _MOST_TRYING:
+            return _TURN_S
+        now_s = self._clock.monotonic_s()
+        return max(
+            self._left_s((address, name), _FREE_FAILURES, _LONGEST_PAUSE_S, now_s),
+            self._left_s((address,), _FREE_OF_ADDRESS, _LONGEST_OF_ADDRESS_S, now_s),
+        )
+
+    def _left_s(self, key: tuple[str, ...], free: int, longest_s: float, now_s: float) -> float:
+        count, last_s = self._failed.get(key, (0, 0.0))
+        if count < free:
+            return 0.0
+        pause_s = min(longest_s, 2.0 ** min(count - free, 30))
+        return max(0.0, pause_s - (now_s - last_s))
+
+    def _count(self, key: tuple[str, ...]) -> None:
         now_s = self._clock.monotonic_s()
         over = [n for n, (_, at_s) in self._failed.items() if now_s - at_s > _FORGIVEN_AFTER_S]
         for gone in over:
             del self._failed[gone]
-        if len(self._failed) >= _MOST_NAMES:
+        if len(self._failed) >= _MOST_REMEMBERED:
             del self._failed[min(self._failed, key=lambda n: self._failed[n][1])]
-        self._failed[name] = (self._failed.get(name, (0, 0.0))[0] + 1, now_s)
-        count, last_s = self._all
-        self._all = (1 if now_s - last_s > _FORGIVEN_AFTER_S else count + 1, now_s)
+        self._failed[key] = (self._failed.get(key, (0, 0.0))[0] + 1, now_s)
 
 
 _FIND: Final = "SELECT name, role, password FROM account"
@@ -201,12 +231,6 @@ def _account(name: str, role: str, password: str) -> Account:
 def _normal(password: str) -> str:
     # NIST SP 800-63B, section 3.1.1.2: the same password, however a keyboard composes it.
     return unicodedata.normalize("NFKC", password)
-
-
-def _pause_s(failures: int) -> float:
-    if failures < _FREE_FAILURES:
-        return 0.0
-    return min(_LONGEST_PAUSE_S, 2.0 ** min(failures - _FREE_FAILURES, 30))
 
 
 def _require_good(name: str, password: str) -> None:

@@ -104,18 +104,19 @@ def prune(execute: Execute, *, before: datetime) -> int:
 
     Only from the beginning on: what came while the clock was wrong goes with what came after it.
     """
-    kept = execute(
-        "SELECT MIN(number) FROM audit WHERE time_ms >= :before_ms", {"before_ms": unix_ms(before)}
-    ).fetchone()[0]
-    if kept is None:
-        kept = execute("SELECT MAX(number) FROM audit").fetchone()[0]
+    kept = (
+        execute(_FIRST_KEPT, {"before_ms": unix_ms(before)}).fetchone()
+        or execute(f"{_ENTRIES} ORDER BY number DESC LIMIT 1").fetchone()
+    )
     if kept is None:
         return 0
-    return int(execute("DELETE FROM audit WHERE number < :kept", {"kept": kept}).rowcount)
+    return int(execute("DELETE FROM audit WHERE number < :kept", {"kept": kept[0]}).rowcount)
 
 
 _FIELDS: Final = ("number", "time_ms", "who", "role", "action", "detail")
 _ENTRIES: Final = "SELECT number, time_ms, who, role, action, detail, digest FROM audit"
+# In the order of the key: it ends at the first that is found, and few are older.
+_FIRST_KEPT: Final = "SELECT number FROM audit WHERE time_ms >= :before_ms ORDER BY number LIMIT 1"
 _NOTE: Final = (
     "INSERT INTO audit (number, time_ms, who, role, action, detail, digest)"
     " VALUES (:number, :time_ms, :who, :role, :action, :detail, :digest)"

@@ -140,64 +140,97 @@ def test_every_role_has_rights_and_nobody_who_audits_sees_encounters() -> None:
 
 # --- guessing ----------------------------------------------------------------------------------
 
-
-def guess(throttle: Throttle, accounts: Accounts, name: str, typed: str = "wrong") -> bool:
-    return throttle.verify(accounts, name, typed) is not None
+HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
 
 
-def test_guessing_becomes_slower_and_never_ends(accounts: Accounts) -> None:
-    clock = ManualClock(NOW)
-    throttle = Throttle(clock)
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def throttle(clock: ManualClock) -> Throttle:
+    return Throttle(clock)
+
+
+def guess(
+    throttle: Throttle, accounts: Accounts, name: str, typed: str = "wrong", address: str = HERE
+) -> bool:
+    account, wait_s = throttle.verify(accounts, name, typed, address)
+    assert wait_s == 0
+    return account is not None
+
+
+def test_guessing_becomes_slower_and_never_ends(
+    accounts: Accounts, throttle: Throttle, clock: ManualClock
+) -> None:
     accounts.add("ann", Role.CARER, GOOD, now=NOW)
     waits = []
     for _ in range(15):
-        waits.append(throttle.wait_s("ann"))
-        clock.advance(throttle.wait_s("ann"))
-        assert throttle.wait_s("ann") == 0
+        waits.append(throttle.wait_s("ann", HERE))
+        clock.advance(throttle.wait_s("ann", HERE))
         assert not guess(throttle, accounts, "ann")
     assert waits[:3] == [0, 0, 0]
     assert waits[3:] == sorted(waits[3:])
     assert waits[-1] == 300
-    assert throttle.wait_s("bob") == 0
     clock.advance(300)
     assert guess(throttle, accounts, "ann", GOOD)
-    assert throttle.wait_s("ann") == 0
+    assert throttle.wait_s("ann", HERE) == 0
 
 
-def test_guessing_at_many_names_slows_everybody_a_little(accounts: Accounts) -> None:
-    clock = ManualClock(NOW)
-    throttle = Throttle(clock)
-    for number in range(31):
-        assert throttle.wait_s(f"name-{number}") == 0
+def test_who_guesses_elsewhere_locks_nobody_out_here(
+    accounts: Accounts, throttle: Throttle, clock: ManualClock
+) -> None:
+    accounts.add("ann", Role.CARER, GOOD, now=NOW)
+    for _ in range(40):
+        clock.advance(throttle.wait_s("ann", ELSEWHERE))
+        guess(throttle, accounts, "ann", address=ELSEWHERE)
+    assert throttle.wait_s("ann", ELSEWHERE) == 300
+    assert throttle.wait_s("ann", HERE) == 0
+    assert guess(throttle, accounts, "ann", GOOD)
+
+
+def test_guessing_at_many_names_slows_the_address_a_little(
+    accounts: Accounts, throttle: Throttle, clock: ManualClock
+) -> None:
+    for number in range(20):
+        assert throttle.wait_s(f"name-{number}", HERE) == 0
         guess(throttle, accounts, f"name-{number}")
-    assert 0 < throttle.wait_s("ann") <= 5
-    clock.advance(5)
-    assert throttle.wait_s("ann") == 0
+    for number in range(20):
+        clock.advance(throttle.wait_s("ann", HERE))
+        guess(throttle, accounts, f"other-{number}")
+    assert throttle.wait_s("ann", HERE) == 30
+    assert throttle.wait_s("ann", ELSEWHERE) == 0
 
 
-def test_failures_are_forgiven_after_a_while(accounts: Accounts) -> None:
-    clock = ManualClock(NOW)
-    throttle = Throttle(clock)
+def test_what_may_not_be_tried_is_not(accounts: Accounts, throttle: Throttle) -> None:
+    accounts.add("ann", Role.CARER, GOOD, now=NOW)
+    for _ in range(3):
+        guess(throttle, accounts, "ann")
+    assert throttle.verify(accounts, "ann", GOOD, HERE) == (None, 1.0)
+
+
+def test_failures_are_forgiven_after_a_while(
+    accounts: Accounts, throttle: Throttle, clock: ManualClock
+) -> None:
     for _ in range(3):
         guess(throttle, accounts, "ann")
     clock.advance(3_601)
     guess(throttle, accounts, "ann")
-    assert throttle.wait_s("ann") == 0
+    assert throttle.wait_s("ann", HERE) == 0
 
 
 def test_names_that_are_guessed_take_no_more_room_than_they_may(
-    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+    accounts: Accounts, throttle: Throttle, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_app.backend.accounts._MOST_NAMES", 20)
-    clock = ManualClock(NOW)
-    throttle = Throttle(clock)
+    monkeypatch.setattr("edge_app.backend.accounts._MOST_REMEMBERED", 20)
     for number in range(60):
-        clock.advance(1)
-        guess(throttle, accounts, f"name-{number}")
+        clock.advance(31)
+        guess(throttle, accounts, f"name-{number}", address=f"192.0.2.{number}")
     assert len(throttle._failed) == 20
 
 
-def test_two_passwords_are_tried_at_once_and_no_more() -> None:
+def test_two_passwords_are_tried_at_once_and_one_for_each_address(throttle: Throttle) -> None:
     running, most, lock = 0, 0, threading.Lock()
     both = threading.Barrier(2)
 
@@ -208,17 +241,26 @@ def test_two_passwords_are_tried_at_once_and_no_more() -> None:
                 running += 1
                 most = max(most, running)
             both.wait(30)
+            assert throttle.wait_s("ann", name) == 1
             with lock:
                 running -= 1
 
-    throttle = Throttle(ManualClock(NOW))
     slow = Slow.__new__(Slow)
-    threads = [threading.Thread(target=guess, args=(throttle, slow, str(n))) for n in range(6)]
+    threads = [
+        threading.Thread(target=throttle.verify, args=(slow, str(number), "", str(number)))
+        for number in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
     assert most == 2
+    assert throttle._trying == set()
+
+
+def test_who_comes_when_very_many_wait_is_sent_away(throttle: Throttle) -> None:
+    throttle._trying.update(map(str, range(16)))
+    assert throttle.wait_s("ann", HERE) == 1
 
 
 @given(name=st.text(max_size=80), password=st.text(max_size=80))

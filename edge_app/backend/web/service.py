@@ -18,18 +18,21 @@ browser.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from cryptography.fernet import Fernet, InvalidToken
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -51,7 +54,7 @@ from edge_app.backend.store import Encounter, acknowledge
 from edge_app.backend.web.live import Live, View, change, key
 from edge_app.backend.web.sessions import Session, Sessions, SignedIn
 from edge_app.backend.web.shown import Shown
-from edge_app.errors import EdgeAppError, SignInError, StorageError
+from edge_app.errors import EdgeAppError, SignInError, SignInFault, StorageError
 from edge_app.ports import Clock
 from edge_app.records import NODE_NAME_PATTERN
 
@@ -62,7 +65,6 @@ _log = logging.getLogger(__name__)
 
 _BEAT_S: Final = 3.0
 _BEGUN_S: Final = 600
-_MOST_BEGUN: Final = 1_000
 _PLACES: Final[Mapping[str, Right]] = {
     "encounters": Right.ENCOUNTERS,
     "people": Right.PEOPLE,
@@ -123,8 +125,8 @@ def make_service(
     return Guard(
         Starlette(
             routes=[
-                Route("/", site.start),
-                Route("/signed-in", site.from_provider),
+                Route("/", _answering(site.start, setting.language)),
+                Route("/signed-in", _answering(site.from_provider, setting.language)),
                 shared_files(),
                 Mount("/static", StaticFiles(directory=FOLDER / "static")),
                 *(Route(f"/{{language}}/{path}", _spoken(of)) for path, of in gets.items()),
@@ -140,19 +142,27 @@ def make_service(
     )
 
 
+_Endpoint = Callable[[Request], Awaitable[Response]]
 _Handler = Callable[[Request, str], Awaitable[Response]]
 _Inside = Callable[[Request, str, Session], Awaitable[Response]]
 
 
-def _spoken(of: _Handler) -> Callable[[Request], Awaitable[Response]]:
+def _spoken(of: _Handler) -> _Endpoint:
     """Answers in a known language; what cannot be done now says so and no more."""
 
     async def answer(request: Request) -> Response:
         language = request.path_params["language"]
         if language not in LANGUAGES:
             raise HTTPException(404)
+        return await _answering(lambda asked: of(asked, language), language)(request)
+
+    return answer
+
+
+def _answering(of: _Endpoint, language: str) -> _Endpoint:
+    async def answer(request: Request) -> Response:
         try:
-            return await of(request, language)
+            return await of(request)
         except EdgeAppError as error:
             _log.error("backend: %s", error)
             text = page_words(FOLDER, language)["errors"]["failed"]
@@ -181,7 +191,7 @@ class _Site:
         self._throttle = Throttle(clock)
         self._sessions = Sessions(clock, longest_s=setting.longest_s, idle_s=setting.idle_s)
         self._shown = Shown(setting.overview)
-        self._begun: dict[str, tuple[Begun, str, float]] = {}
+        self._seal = Fernet(Fernet.generate_key())
         prefix = "__Host-" if setting.tls else ""
         self._cookie, self._begun_cookie = f"{prefix}session", f"{prefix}begun"
         self._pages = Pages(
@@ -209,16 +219,22 @@ class _Site:
     async def sign_in(self, request: Request, language: str) -> Response:
         form = await read_form(request)
         name, password = form.get("name", ""), form.get("password", "")
-        wait_s = self._throttle.wait_s(name)
+        address, account = _neighbourhood(request), None
+        wait_s = self._throttle.wait_s(name, address)
+        if wait_s == 0:
+            account, wait_s = await run_in_threadpool(
+                self._throttle.verify, self._accounts, name, password, address
+            )
         if wait_s > 0:
             return self._page("sign_in", language, status=429, fault="wait", wait_s=int(wait_s) + 1)
-        account = await run_in_threadpool(self._throttle.verify, self._accounts, name, password)
         if account is None:
-            await self._note("", "", Action.SIGN_IN_REFUSED)
-            return self._page("sign_in", language, status=403, fault="wrong", wait_s=0)
+            answer = self._page("sign_in", language, status=403, fault="wrong", wait_s=0)
+            # After the answer, which takes as long for names that nobody has.
+            answer.background = BackgroundTask(self._note_refused, name)
+            return answer
         person = SignedIn(account.name, account.role, account.stamp)
         await self._note(person.who, person.role, Action.SIGNED_IN)
-        return self._let_in(person, _go(language, _first_right(RIGHTS[person.role])))
+        return self._let_in(request, person, _go(language, _first_right(RIGHTS[person.role])))
 
     async def to_provider(self, request: Request, language: str) -> Response:
         if self._oidc is None:
@@ -229,33 +245,36 @@ class _Site:
             begun = await run_in_threadpool(self._oidc.begin, back)
         except SignInError as error:
             return self._refuse(error, language)
-        self._forget_begun()
-        name = secrets.token_urlsafe(32)
-        self._begun[name] = (begun, language, self._clock.monotonic_s())
         answer = RedirectResponse(begun.url, 303)
+        # Sealed into the browser: nothing is kept here for whoever begins and does not come back.
+        sealed = self._seal.encrypt(json.dumps([language, asdict(begun)]).encode()).decode()
         # Lax: the way back begins at the provider.
         answer.set_cookie(
-            self._begun_cookie, name, max_age=_BEGUN_S, path="/",
+            self._begun_cookie, sealed, max_age=_BEGUN_S, path="/",
             secure=self._setting.tls, httponly=True, samesite="lax",
         )  # fmt: skip
         return answer
 
     async def from_provider(self, request: Request) -> Response:
-        self._forget_begun()
-        found = self._begun.pop(request.cookies.get(self._begun_cookie, ""), None)
-        if self._oidc is None or found is None:
-            return _go(self._setting.language, "sign-in")
-        begun, language, _ = found
         try:
-            person = await run_in_threadpool(self._oidc.finish, begun, dict(request.query_params))
+            sealed = request.cookies.get(self._begun_cookie, "")
+            language, begun = json.loads(self._seal.decrypt(sealed, ttl=_BEGUN_S))
+        except InvalidToken:
+            return _go(self._setting.language, "sign-in")
+        if self._oidc is None:
+            raise HTTPException(404)
+        answered = dict(request.query_params)
+        try:
+            person = await run_in_threadpool(self._oidc.finish, Begun(**begun), answered)
         except SignInError as error:
-            await self._note("", "", Action.SIGN_IN_REFUSED)
+            if error.fault is SignInFault.NO_ROLE:
+                await self._note("", "", Action.SIGN_IN_REFUSED)
             return self._refuse(error, language)
         signed_in = SignedIn(person.name, person.role)
         await self._note(signed_in.who, signed_in.role, Action.SIGNED_IN)
         # Not a redirect: on one that another site began, browsers keep the strict cookie back.
         to = f"/{language}/{_first_right(RIGHTS[person.role])}"
-        answer = self._let_in(signed_in, self._page("welcome", language, to=to))
+        answer = self._let_in(request, signed_in, self._page("welcome", language, to=to))
         answer.delete_cookie(self._begun_cookie, path="/")
         return answer
 
@@ -332,14 +351,13 @@ class _Site:
         return self._inside("people", language, session, found=found, now=now)
 
     async def devices(self, request: Request, language: str, session: Session) -> Response:
-        del request
         await self._looked(session, Action.LOOKED_AT_DEVICES)
-        now = self._clock.now()
+        now, asked = self._clock.now(), request.query_params
 
         def read() -> object:
             with self._database.reading() as execute:
                 states = device_states(execute)
-            return self._shown.devices(states, now)
+            return self._shown.devices(states, _number(asked), _number(asked, "member"), now)
 
         found = await run_in_threadpool(read)
         return self._inside("devices", language, session, found=found, now=now)
@@ -477,7 +495,15 @@ class _Site:
             now=self._clock.now(),
         )  # fmt: skip
 
-    def _let_in(self, person: SignedIn, answer: Response) -> Response:
+    async def _note_refused(self, name: str) -> None:
+        """Of known names only: others are what anybody likes, as often as they like, and at times
+        a password."""
+        account = await run_in_threadpool(self._accounts.find, name)
+        if account is not None:
+            await self._note(account.name, account.role, Action.SIGN_IN_REFUSED)
+
+    def _let_in(self, request: Request, person: SignedIn, answer: Response) -> Response:
+        self._sessions.end(self._name(request))
         answer.set_cookie(
             self._cookie, self._sessions.begin(person), path="/", secure=self._setting.tls,
             httponly=True, samesite="strict",
@@ -487,13 +513,6 @@ class _Site:
     def _refuse(self, error: SignInError, language: str) -> Response:
         _log.warning("backend: sign-in: %s", error)
         return self._page("sign_in", language, status=403, fault=error.fault.value, wait_s=0)
-
-    def _forget_begun(self) -> None:
-        now_s = self._clock.monotonic_s()
-        over = [name for name, (_, _, at_s) in self._begun.items() if now_s - at_s > _BEGUN_S]
-        over += list(self._begun)[: max(0, len(self._begun) - _MOST_BEGUN)]
-        for name in over:
-            self._begun.pop(name, None)
 
     def _inside(
         self, page: str, language: str, session: Session, *, status: int = 200, **shown: object
@@ -515,6 +534,16 @@ def _first_place(session: Session) -> str:
 
 def _first_right(rights: Collection[Right]) -> str:
     return next(place for place, right in _PLACES.items() if right in rights)
+
+
+def _neighbourhood(request: Request) -> str:
+    """Where it comes from: an address, or of IPv6 the 64 bits that one asker has to themselves."""
+    if request.client is None:
+        return ""
+    address = ipaddress.ip_address(request.client.host)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
 
 
 def _go(language: str, page: str) -> RedirectResponse:

@@ -116,8 +116,8 @@ class Member:
 class Devices:
     source: Source
     generation: int | None
-    heard: tuple[Device, ...]
-    members: tuple[Member, ...]
+    heard: Page[Device]
+    members: Page[Member]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,20 +163,22 @@ class Shown:
         known = {one: counts[one] for one in PersonState if counts[one]}
         return People(source, state, record, known, _page(wanted, number))
 
-    def devices(self, states: Sequence[DeviceStates], now: datetime) -> Devices:
-        """All, what troubles whom first."""
+    def devices(
+        self, states: Sequence[DeviceStates], number: int, member_number: int, now: datetime
+    ) -> Devices:
+        """Those that are in trouble first."""
         overview, source = self._read(now)
         newest = None if overview is None else overview.generation
         heard = [Device(one, _trouble(one, newest, now), newest) for one in states]
-        members = () if overview is None else overview.devices
+        members = [
+            Member(entry, overview is not None and is_stale(overview, entry, now))
+            for entry in (() if overview is None else overview.devices)
+        ]
         return Devices(
             source,
             newest,
-            tuple(sorted(heard, key=lambda device: not device.trouble)),
-            tuple(
-                Member(entry, overview is not None and is_stale(overview, entry, now))
-                for entry in members
-            ),
+            _page(sorted(heard, key=lambda device: not device.trouble), number),
+            _page(sorted(members, key=lambda member: not member.is_stale), member_number),
         )
 
     def erasures(self, digest: str, number: int, now: datetime) -> Erasures:

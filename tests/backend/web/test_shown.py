@@ -82,11 +82,27 @@ def test_what_troubles_a_device(
     path: Path, change: dict[str, object], trouble: tuple[str, ...]
 ) -> None:
     device = replace(GOOD, **change)  # type: ignore[arg-type] # of its own fields
-    found = Shown(path).devices([GOOD, replace(device, device="gate-0")], NOW)
-    by_name = {one.states.device: one.trouble for one in found.heard}
+    found = Shown(path).devices([GOOD, replace(device, device="gate-0")], 0, 0, NOW)
+    by_name = {one.states.device: one.trouble for one in found.heard.items}
     assert by_name == {"gate-0": trouble, "gate-1": ()}
     if trouble:
-        assert found.heard[0].states.device == "gate-0"
+        assert found.heard.items[0].states.device == "gate-0"
+
+
+def test_of_many_devices_those_in_trouble_come_first(path: Path) -> None:
+    offline = Availability(state="offline")
+    many = [
+        replace(GOOD, device=f"gate-{number:04}", availability=offline if number > 1_990 else None)
+        for number in range(2_000)
+    ]
+    first = Shown(path).devices(many, 0, 0, NOW)
+    assert first.heard.total == 2_000
+    assert [one.states.device for one in first.heard.items[:9]] == [
+        f"gate-{number}" for number in range(1_991, 2_000)
+    ]
+    last = Shown(path).devices(many, 999, 999, NOW)
+    assert last.heard.items[-1].states.device == "gate-1990"
+    assert [member.entry.name for member in last.members.items] == ["gate-2", "gate-1", "gate-3"]
 
 
 def test_evidence_is_of_the_departure_that_was_asked_for(path: Path) -> None:
@@ -110,7 +126,7 @@ def test_without_an_overview_there_is_nothing_and_no_error(tmp_path: Path) -> No
         shown = Shown(path)
         assert shown.people("", "", 0, NOW).source.standing is standing
         assert shown.people("", "", 0, NOW).page.items == ()
-        assert shown.devices([GOOD], NOW).heard[0].trouble == ()
+        assert shown.devices([GOOD], 0, 0, NOW).heard.items[0].trouble == ()
         assert shown.erasures("", 0, NOW).page.items == ()
         assert shown.proof("0123456789ab") is None
 
