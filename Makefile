@@ -99,6 +99,11 @@ backend-load: ## 2,000 devices and 500 alerts a second for a minute, through a b
 	@mkdir -p build
 	PYTHONPATH=. $(PY) deploy/load/backend.py build/backend-load.json $(LOAD)
 
+page-load: ## how soon an encounter is on 50 screens that watch the backend's page (LOAD="--screens 10")
+	@deploy/setup.sh dev
+	@mkdir -p build
+	PYTHONPATH=. $(PY) deploy/load/page.py build/page-load.json $(LOAD)
+
 arm-smoke: ## run the pipeline on emulated ARM, and compare it with this machine (once: as root)
 	@deploy/setup.sh dev
 	@$(PY) deploy/demo/media.py

@@ -539,3 +539,11 @@ def test_sessions_end(tmp_path: Path) -> None:
         stream = Stream(Backend(page).signed_in(Role.CARER))
         assert 0 < int(str(stream.next("beat")[1]["left_s"])) <= 300
         stream.close()
+
+
+def test_it_ends_when_told_to_whoever_is_watching(tmp_path: Path) -> None:
+    furnish(tmp_path / "home")
+    with serving(tmp_path, page="backend") as page:
+        stream = Stream(Backend(page).signed_in(Role.CARER))
+        stream.next("beat")
+    stream.close()
