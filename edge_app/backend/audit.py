@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from edge_app.backend.database import Execute, from_unix_ms, unix_ms
+from edge_app.errors import StorageError
 
 
 class Action(StrEnum):
@@ -70,31 +71,34 @@ def note(
 
 
 def newest_entries(execute: Execute, most: int, *, before: int | None = None) -> tuple[Entry, ...]:
-    """The last entries, the newest first; before: those of smaller numbers only."""
+    """The last entries, the newest first; before: those of smaller numbers only.
+
+    Raises:
+        StorageError: one of them is none.
+    """
     rows = execute(
         f"{_ENTRIES} WHERE number < :before ORDER BY number DESC LIMIT :most",
         {"before": before or 2**62, "most": most},
     ).fetchall()
-    return tuple(
-        Entry(number, from_unix_ms(time_ms), who, role, Action(action), detail, digest)
-        for number, time_ms, who, role, action, detail, digest in rows
-    )
+    return tuple(_entry(row) for row in rows)
 
 
 def first_broken(execute: Execute) -> int | None:
     """The number of the first entry that does not follow from the one before; None: all do.
 
-    The oldest is taken as it is: those before it are older than the trail is kept.
+    The oldest is taken as it is: those before it are older than the trail is kept. What is no entry
+    at all, whatever somebody wrote there, does not follow.
     """
     before: tuple[int, str] | None = None
     for *values, digest in execute(f"{_ENTRIES} ORDER BY number"):
         row = dict(zip(_FIELDS, values, strict=True))
-        number = int(row["number"])
-        first = before is None and number == 1
-        if first or before is not None:
-            at, chained = before or (0, "")
-            if number != at + 1 or digest != _digest(chained, row):
-                return number
+        at, chained = before or (0, "")
+        if not _is_of_types(row):
+            return at + 1
+        number: int = row["number"]
+        follows = number == at + 1 and digest == _digest(chained, row)
+        if not follows and (before is not None or number == 1):
+            return number
         before = (number, str(digest))
     return None
 
@@ -114,6 +118,7 @@ def prune(execute: Execute, *, before: datetime) -> int:
 
 
 _FIELDS: Final = ("number", "time_ms", "who", "role", "action", "detail")
+_WHOLE: Final = ("number", "time_ms")
 _ENTRIES: Final = "SELECT number, time_ms, who, role, action, detail, digest FROM audit"
 # In the order of the key: it ends at the first that is found, and few are older.
 _FIRST_KEPT: Final = "SELECT number FROM audit WHERE time_ms >= :before_ms ORDER BY number LIMIT 1"
@@ -121,6 +126,25 @@ _NOTE: Final = (
     "INSERT INTO audit (number, time_ms, who, role, action, detail, digest)"
     " VALUES (:number, :time_ms, :who, :role, :action, :detail, :digest)"
 )
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    number, time_ms, who, role, action, detail, digest = row
+    try:
+        if not _is_of_types(dict(zip(_FIELDS, row[:-1], strict=True))):
+            raise TypeError
+        time = from_unix_ms(time_ms)
+        return Entry(number, time, who, role, Action(action), detail, digest)
+    except (TypeError, ValueError, OverflowError, OSError) as error:
+        raise StorageError(
+            f"entry {number!r} of the audit trail was changed, or a newer version of Familiar wrote"
+            " it; run `familiar backend audit --check`"
+        ) from error
+
+
+def _is_of_types(row: dict[str, Any]) -> bool:
+    # SQLite takes any type in any column.
+    return all(type(row[name]) is (int if name in _WHOLE else str) for name in _FIELDS)
 
 
 def _digest(before: str, row: dict[str, Any]) -> str:

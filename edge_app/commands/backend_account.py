@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from edge_app.backend.audit import Action, first_broken, newest_entries, note
 from edge_app.backend.database import Database
@@ -149,12 +150,12 @@ def audit(
     session: Session = context.obj
     with closing(backend_database(session)) as database, database.reading() as execute:
         broken = first_broken(execute) if check else None
-        entries = newest_entries(execute, 1 if check else most)
-    if check:
         if broken is not None:
             raise StorageError(
                 f"the audit trail was changed: entry {broken} does not follow from the one before"
             )
+        entries = newest_entries(execute, 1 if check else most)
+    if check:
         last = entries[0] if entries else None
         if as_json:
             print_json({"number": last and last.number, "digest": last and last.digest})
@@ -171,7 +172,8 @@ def audit(
     for entry in entries:
         did = entry.action.replace("_", " ")
         time = f"{entry.time:%Y-%m-%d %H:%M:%S}"
-        table.add_row(str(entry.number), time, entry.who, entry.role, did, entry.detail)
+        cells = (str(entry.number), time, entry.who, entry.role, did, entry.detail)
+        table.add_row(*(_as_it_is(cell) for cell in cells))
     out.print(table)
     if not entries:
         out.print(count(0, "entry", "entries"))
@@ -192,6 +194,13 @@ def noted(session: Session, database: Database, action: Action, detail: str) -> 
             execute, who=who, role="command line", action=action, detail=detail,
             now=session.clock.now(),
         )  # fmt: skip
+
+
+def _as_it_is(text: str) -> Text:
+    """What an identity provider may have chosen: no markup, nothing that moves the cursor."""
+    return Text(
+        "".join(part if part.isprintable() else "\N{REPLACEMENT CHARACTER}" for part in text)
+    )
 
 
 def _say(text: str, value: dict[str, object], *, as_json: bool) -> None:

@@ -91,6 +91,32 @@ def test_what_was_changed_is_found(opened: Database, statement: str, found: int)
     assert broken(opened) == found
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET action = 'x' WHERE number = 3",
+        "UPDATE audit SET time_ms = 'x' WHERE number = 3",
+        "UPDATE audit SET time_ms = 9223372036854775807 WHERE number = 3",
+        "UPDATE audit SET who = x'ff' WHERE number = 3",
+        "UPDATE audit SET detail = x'' WHERE number = 3",
+    ],
+)
+def test_what_is_no_entry_is_told_of(tmp_path: Path, statement: str) -> None:
+    with closing(Database("", tmp_path)) as database:
+        write(database, 4)
+        change(database, statement)
+        assert broken(database) == 3
+        with pytest.raises(StorageError, match="entry 3 of the audit trail"):
+            numbers(database)
+
+
+def test_what_has_no_number_is_told_of(tmp_path: Path) -> None:
+    with closing(Database("", tmp_path)) as database:
+        write(database, 4)
+        change(database, "UPDATE audit SET number = 'x' WHERE number = 4")
+        assert broken(database) == 4
+
+
 def test_what_was_moved_from_one_field_to_the_next_is_found(opened: Database) -> None:
     write(opened, 1)
     change(opened, "UPDATE audit SET who = 'ann-0carer', role = ''")

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from typer.testing import CliRunner, Result
 
 from edge_app.__main__ import app
 from edge_app.backend.accounts import Accounts
+from edge_app.backend.audit import Action, note
 from edge_app.backend.database import Database
 from edge_app.backend.roles import Role
+from edge_app.errors import StorageError
 from tests.support import ROOT
 
 PROVIDER = 'issuer = "https://provider.example", roles = { carer = "c" }'
@@ -161,6 +164,30 @@ def test_the_trail_is_checked(home: Path, secret: str) -> None:
     result = backend(home, "audit", "--check")
     assert result.exit_code != 0
     assert "entry 2" in str(result.exception)
+
+
+@pytest.mark.parametrize("who", ["[/x]", "[red]ann", "\x1b[2Jann", "a\nb"])
+def test_a_name_in_the_trail_is_shown_as_it_is(home: Path, who: str) -> None:
+    with closing(Database("", home)) as database, database.writing() as execute:
+        note(
+            execute, who=who, role="carer", action=Action.SIGNED_IN, detail="",
+            now=datetime(2026, 3, 1, tzinfo=UTC),
+        )  # fmt: skip
+    shown = backend(home, "audit").stdout
+    assert who.replace("\x1b", "\ufffd").replace("\n", "\ufffd") in shown
+    assert "\x1b" not in shown
+    assert json.loads(backend(home, "audit", "--json").stdout)[0]["who"] == who
+
+
+@pytest.mark.parametrize("value", ["action = 'x'", "time_ms = 'x'", "who = x'ff'"])
+def test_a_trail_that_holds_no_entries_is_an_error_and_no_crash(home: Path, value: str) -> None:
+    backend(home, "forget", "a" * 32)
+    with closing(Database("", home)) as database, database.writing() as execute:
+        execute(f"UPDATE audit SET {value}")  # noqa: S608 - of this test
+    for options in (("--check",), ("--json",), ()):
+        result = backend(home, "audit", *options)
+        assert isinstance(result.exception, StorageError)
+        assert "entry 1" in str(result.exception)
 
 
 def test_forgetting_is_in_the_trail_without_the_forgotten(home: Path) -> None:
