@@ -29,6 +29,13 @@ LONGEST_PASSWORD: Final = 1_024
 _HASHER: Final = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
 """Argon2id, 64 MiB, 3 passes, 4 lanes: the second choice of RFC 9106, section 4."""
 
+_OBVIOUS: Final = (
+    "password", "passwort", "motdepasse", "familiar", "administrator", "letmein", "welcome",
+    "iloveyou", "qwertyuiop", "qwertzuiop", "azertyuiop", "abcdefghijkl",
+)  # fmt: skip
+_FEWEST_DIFFERENT: Final = 5
+_SHORTEST_OWN_NAME: Final = 4  # "an" is in many good passwords
+
 _AT_ONCE: Final = 2  # at 64 MiB each
 _MOST_TRYING: Final = 16
 _TURN_S: Final = 1.0
@@ -110,19 +117,28 @@ class Accounts:
     def verify(self, name: str, password: str) -> Account | None:
         """The account, if this is its password. It takes as long if there is none.
 
-        Raises StorageError.
+        A password that is protected by other parameters than today's is protected anew, which ends
+        the account's other sessions. Raises StorageError.
         """
         found = self._row(name)
         if not self._nobodys:
             self._nobodys = self._hasher.hash("nobody's")
         stored = self._nobodys if found is None else found[2]
+        typed = _normal(password).encode(errors="surrogatepass")
         try:
-            self._hasher.verify(stored, _normal(password[:LONGEST_PASSWORD]))
+            self._hasher.verify(stored, typed)
         except VerificationError:
             return None
         except InvalidHashError as error:
             raise StorageError(f'the account "{name}" is damaged; set its password anew') from error
-        return None if found is None else _account(*found)
+        if found is None:
+            return None
+        role, hashed = found[1], stored
+        if self._hasher.check_needs_rehash(stored):
+            hashed = self._hasher.hash(typed)
+            with self._database.writing() as execute:
+                execute(_REHASH, {"name": name, "password": hashed, "before": stored})
+        return _account(name, role, hashed)
 
     def _row(self, name: str) -> tuple[str, str, str] | None:
         if not re.fullmatch(NAME_PATTERN, name):
@@ -140,8 +156,9 @@ class Accounts:
                 )
 
     def _hash(self, name: str, password: str) -> str:
-        _require_good(name, password)
-        return self._hasher.hash(_normal(password))
+        text = _normal(password)
+        _require_good(name, text)
+        return self._hasher.hash(text)
 
 
 class Throttle:
@@ -223,14 +240,24 @@ _ADD: Final = (
 )
 
 
+_REHASH: Final = "UPDATE account SET password = :password WHERE name = :name AND password = :before"
+
+
 def _account(name: str, role: str, password: str) -> Account:
     stamp = hashlib.sha256(f"{role}\0{password}".encode()).hexdigest()
-    return Account(name, Role(role), stamp)
+    try:
+        return Account(name, Role(role), stamp)
+    except ValueError as error:
+        raise StorageError(f'the account "{name}" is damaged; set its role anew') from error
 
 
 def _normal(password: str) -> str:
-    # NIST SP 800-63B, section 3.1.1.2: the same password, however a keyboard composes it.
-    return unicodedata.normalize("NFKC", password)
+    """The same text, however a keyboard composes it: NIST SP 800-63B, section 3.1.1.2.
+
+    One that is far too long stays as it is: composing takes time, and shortens by less than that.
+    """
+    too_long = len(password) > 4 * LONGEST_PASSWORD
+    return password if too_long else unicodedata.normalize("NFKC", password)
 
 
 def _require_good(name: str, password: str) -> None:
@@ -240,9 +267,12 @@ def _require_good(name: str, password: str) -> None:
             f"the password has {len(password)} characters; use {SHORTEST_PASSWORD} to "
             f"{LONGEST_PASSWORD}, such as four words that nobody would put together"
         )
-    plain = re.sub(r"[\W\d_]", "", password.lower())
-    too_few = len(set(password)) < 5
-    if too_few or plain in {"", "password", "familiar", "passwort", "motdepasse", "qwertyuiop"}:
+    if any("\ud800" <= character <= "\udfff" for character in password):
+        raise ConfigError("the password is not in UTF-8; set the terminal to it, or use another")
+    plain = re.sub(r"[\W\d_]", "", password.casefold())
+    only_obvious = any(not plain.replace(word, "") for word in _OBVIOUS)
+    if only_obvious or len(set(password)) < _FEWEST_DIFFERENT:
         raise ConfigError("the password is an obvious one; use four words that do not go together")
-    if name in password.lower():
+    own = name.partition("@")[0]
+    if len(own) >= _SHORTEST_OWN_NAME and own in password.casefold():
         raise ConfigError("the password has the account's name in it; use another")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pytest
 from argon2 import PasswordHasher, Type, extract_parameters
@@ -20,6 +21,10 @@ from edge_app.errors import ConfigError, StorageError
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = "four words not together"
 QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+
+
+def full_width(text: str) -> str:
+    return "".join(chr(ord(character) + 0xFEE0) for character in text)
 
 
 @pytest.fixture
@@ -108,6 +113,8 @@ def test_names_that_are_none(accounts: Accounts, name: str) -> None:
     [
         "", "short", "x" * 11, "x" * 1_025, "aaaaaaaaaaaaa", "123412341234", "Password12345",
         "password!!!!", "Familiar-2026", "passwort 1234", "ann-the-carer-1", "\0" * 12,
+        full_width("password1234"), "PasswordPassword", "QWERTYUIOP 12", "Ann-The-Carer!",
+        "\ufdfa" * 100, "four words \udcff not", "x" * 100_000,
     ],
 )  # fmt: skip
 def test_passwords_that_protect_nothing(accounts: Accounts, password: str) -> None:
@@ -120,10 +127,69 @@ def test_passwords_that_protect_nothing(accounts: Accounts, password: str) -> No
 def test_a_password_is_the_same_however_a_keyboard_writes_it(accounts: Accounts) -> None:
     accounts.add("ann", Role.CARER, "vier Wörter nicht zusammen", now=NOW)
     assert accounts.verify("ann", "vier Wo\u0308rter nicht zusammen") is not None
+    assert accounts.verify("ann", full_width("vier") + " Wörter nicht zusammen") is not None
+
+
+def test_the_longest_password_is_that_alone(accounts: Accounts) -> None:
+    longest = ("ä word and another " * 60)[:1_024]
+    accounts.add("ann", Role.CARER, longest, now=NOW)
+    assert accounts.verify("ann", longest) is not None
+    assert accounts.verify("ann", longest.replace("ä", "a\u0308")) is not None
+    for more in ("x", "x" * 10_000, "\u0308" * 10_000):
+        assert accounts.verify("ann", longest + more) is None
+    assert accounts.verify("ann", longest[:-1]) is None
+
+
+def test_a_short_name_forbids_no_words(accounts: Accounts) -> None:
+    accounts.add("an", Role.CARER, "four words can not be it", now=NOW)
+    with pytest.raises(ConfigError, match="name in it"):
+        accounts.add("anna@site", Role.CARER, "words of Anna together", now=NOW)
+
+
+def test_a_password_is_protected_as_today_after_the_next_sign_in(opened: Database) -> None:
+    Accounts(opened, QUICK).add("ann", Role.CARER, GOOD, now=NOW)
+    today = Accounts(opened)
+    (before,) = today.all()
+    assert today.verify("ann", GOOD + "x") is None
+    assert today.all() == (before,)
+    found = today.verify("ann", GOOD)
+    assert found is not None
+    assert (found.name, found.role) == ("ann", Role.CARER)
+    assert today.all() == (found,)
+    assert found != before
+    with opened.reading() as execute:
+        ((stored,),) = execute("SELECT password FROM account").fetchall()
+    assert extract_parameters(stored).memory_cost == 65_536
+    assert today.verify("ann", GOOD) == found
+
+
+def test_protecting_anew_brings_no_changed_password_back(
+    opened: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Accounts(opened, QUICK).add("ann", Role.CARER, GOOD, now=NOW)
+    today = Accounts(opened, PasswordHasher(time_cost=2, memory_cost=64, parallelism=1))
+    verify = PasswordHasher.verify
+
+    def meanwhile(self: PasswordHasher, stored: str, typed: bytes) -> bool:
+        monkeypatch.undo()
+        Accounts(opened, QUICK).set_password("ann", "other words do not either")
+        return verify(self, stored, typed)
+
+    monkeypatch.setattr(PasswordHasher, "verify", meanwhile)
+    found = today.verify("ann", GOOD)
+    assert found is not None
+    assert found != today.find("ann")
+    assert today.verify("ann", GOOD) is None
 
 
 def test_a_damaged_account_is_told_of(accounts: Accounts, opened: Database) -> None:
     accounts.add("ann", Role.CARER, GOOD, now=NOW)
+    with opened.writing() as execute:
+        execute("UPDATE account SET role = 'x'")
+    with pytest.raises(StorageError, match="set its role anew"):
+        accounts.all()
+    accounts.set_role("ann", Role.CARER)
+    assert len(accounts.all()) == 1
     with opened.writing() as execute:
         execute("UPDATE account SET password = 'x'")
     with pytest.raises(StorageError, match="set its password anew"):
@@ -263,7 +329,10 @@ def test_who_comes_when_very_many_wait_is_sent_away(throttle: Throttle) -> None:
     assert throttle.wait_s("ann", HERE) == 1
 
 
-@given(name=st.text(max_size=80), password=st.text(max_size=80))
+ANY: Final = st.text(alphabet=st.characters(codec=None), max_size=80)  # lone surrogates, too
+
+
+@given(name=ANY, password=ANY)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_text_is_let_in(accounts: Accounts, name: str, password: str) -> None:
     assert accounts.verify(name, password) is None
