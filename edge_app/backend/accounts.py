@@ -9,6 +9,7 @@ import hashlib
 import re
 import threading
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -17,7 +18,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from edge_app.backend.database import Database, unix_ms
+from edge_app.backend.database import Database, Execute, unix_ms
 from edge_app.backend.roles import Role
 from edge_app.errors import ConfigError, StorageError
 from edge_app.ports import Clock
@@ -47,6 +48,10 @@ _FORGIVEN_AFTER_S: Final = 3_600.0
 _MOST_REMEMBERED: Final = 10_000
 
 
+Then = Callable[[Execute], None]
+"""What else a transaction does: all of it is done, or none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """stamp: changes with password and role, so that sessions from before can be told."""
@@ -54,6 +59,10 @@ class Account:
     name: str
     role: Role
     stamp: str = field(repr=False)
+
+
+def _nothing(_: Execute) -> None:
+    """Nothing else."""
 
 
 class Accounts:
@@ -65,7 +74,9 @@ class Accounts:
         self._hasher = hasher
         self._nobodys = ""
 
-    def add(self, name: str, role: Role, password: str, *, now: datetime) -> None:
+    def add(
+        self, name: str, role: Role, password: str, *, now: datetime, then: Then = _nothing
+    ) -> None:
         """Make an account.
 
         Raises:
@@ -86,22 +97,24 @@ class Accounts:
         with self._database.writing() as execute:
             if not execute(_ADD, row).rowcount:
                 raise ConfigError(f'there is an account "{name}" already; name another')
+            then(execute)
 
-    def set_password(self, name: str, password: str) -> None:
+    def set_password(self, name: str, password: str, *, then: Then = _nothing) -> None:
         """Change it, which ends the account's sessions. Raises ConfigError, StorageError."""
         self._change(
             "UPDATE account SET password = :value WHERE name = :name",
             name,
             self._hash(name, password),
+            then,
         )
 
-    def set_role(self, name: str, role: Role) -> None:
+    def set_role(self, name: str, role: Role, *, then: Then = _nothing) -> None:
         """Change it, which ends the account's sessions. Raises ConfigError, StorageError."""
-        self._change("UPDATE account SET role = :value WHERE name = :name", name, role.value)
+        self._change("UPDATE account SET role = :value WHERE name = :name", name, role.value, then)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, then: Then = _nothing) -> None:
         """Remove an account, which ends its sessions. Raises ConfigError, StorageError."""
-        self._change("DELETE FROM account WHERE name = :name", name, "")
+        self._change("DELETE FROM account WHERE name = :name", name, "", then)
 
     def all(self) -> tuple[Account, ...]:
         """By name. Raises StorageError."""
@@ -147,13 +160,14 @@ class Accounts:
             found = execute(f"{_FIND} WHERE name = :name", {"name": name}).fetchone()
         return None if found is None else (str(found[0]), str(found[1]), str(found[2]))
 
-    def _change(self, statement: str, name: str, value: str) -> None:
+    def _change(self, statement: str, name: str, value: str, then: Then) -> None:
         with self._database.writing() as execute:
             row = {"name": name, "value": value} if ":value" in statement else {"name": name}
             if not execute(statement, row).rowcount:
                 raise ConfigError(
                     f'there is no account "{name}"; see `familiar backend account list`'
                 )
+            then(execute)
 
     def _hash(self, name: str, password: str) -> str:
         text = _normal(password)

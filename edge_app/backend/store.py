@@ -97,21 +97,13 @@ class EncounterStore:
         return Kept(tuple(stored), len(alerts) - len(stored) - barred, barred)
 
     def forget(self, subject_refs: Sequence[str], *, until: datetime) -> int:
-        """Delete everything of somebody who left, and store nothing more of them until then.
-
-        Returns how many encounters there were.
+        """As the function `forget`, in a transaction of its own.
 
         Raises:
             StorageError: they are still there.
         """
-        deleted = 0
         with self._database.writing() as execute:
-            for subject_ref in subject_refs:
-                row = {"subject_ref": subject_ref, "until_ms": unix_ms(until)}
-                execute(_DEPART, row)
-                gone = execute("DELETE FROM encounter WHERE subject_ref = :subject_ref", row)
-                deleted += gone.rowcount
-        return deleted
+            return forget(execute, subject_refs, until=until)
 
     def purge(self, retention: Mapping[Purpose, timedelta], *, now: datetime) -> dict[Purpose, int]:
         """Delete what has been here for longer than its purpose allows; returns how much.
@@ -136,6 +128,19 @@ class EncounterStore:
             execute("DELETE FROM departed WHERE until_ms <= :now_ms", {"now_ms": now_ms})
         self._database.tidy()
         return deleted
+
+
+def forget(execute: Execute, subject_refs: Sequence[str], *, until: datetime) -> int:
+    """Delete everything of somebody who left, and store nothing more of them until then.
+
+    Returns how many encounters there were. Within a transaction.
+    """
+    deleted = 0
+    for subject_ref in subject_refs:
+        row = {"subject_ref": subject_ref, "until_ms": unix_ms(until)}
+        execute(_DEPART, row)
+        deleted += execute("DELETE FROM encounter WHERE subject_ref = :subject_ref", row).rowcount
+    return deleted
 
 
 def newest(execute: Execute, most: int) -> tuple[Encounter, ...]:

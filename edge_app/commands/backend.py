@@ -21,7 +21,8 @@ from edge_app.backend.database import Database
 from edge_app.backend.metrics import Metrics, served
 from edge_app.backend.retention import Retention
 from edge_app.backend.store import STAYS_OUT, EncounterStore
-from edge_app.commands.backend_account import account, audit, backend_database, noted
+from edge_app.backend.store import forget as forget_encounters
+from edge_app.commands.backend_account import account, audit, backend_database, noting
 from edge_app.commands.backend_serve import serve
 from edge_app.commands.console import AsJson, Session, count, out, print_json, stopped_by_signals
 from edge_app.errors import ConfigError
@@ -96,9 +97,9 @@ def forget(
         if not re.fullmatch(SUBJECT_REF_PATTERN, subject_ref):
             raise ConfigError(f"{subject_ref!r} is no pseudonym; copy data.subject_ref of an alert")
     until = session.clock.now() + STAYS_OUT
-    with closing(backend_database(session)) as database:
-        deleted = EncounterStore(database).forget(subject_refs, until=until)
-        noted(session, database, Action.FORGOT, count(deleted, "encounter"))
+    with closing(backend_database(session)) as database, database.writing() as execute:
+        deleted = forget_encounters(execute, subject_refs, until=until)
+        noting(session, Action.FORGOT, count(deleted, "encounter"))(execute)
     if as_json:
         print_json({"deleted": deleted})
     else:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_app.backend.audit import Action, first_broken, newest_entries, note
-from edge_app.backend.database import Database
+from edge_app.backend.database import Database, Execute
 from edge_app.backend.roles import Role
 from edge_app.commands.console import (
     AsJson,
@@ -62,8 +64,8 @@ def add(
     session: Session = context.obj
     with closing(backend_database(session)) as database:
         password = _password(password_file)
-        Accounts(database).add(name, role, password, now=session.clock.now())
-        noted(session, database, Action.ACCOUNT_ADDED, f"{name}, {role}")
+        then = noting(session, Action.ACCOUNT_ADDED, f"{name}, {role}")
+        Accounts(database).add(name, role, password, now=session.clock.now(), then=then)
     _say(f"{name} may sign in as {role}.", {"name": name, "role": role.value}, as_json=as_json)
 
 
@@ -79,8 +81,8 @@ def change_password(
 
     session: Session = context.obj
     with closing(backend_database(session)) as database:
-        Accounts(database).set_password(name, _password(password_file))
-        noted(session, database, Action.ACCOUNT_CHANGED, f"{name}, password")
+        then = noting(session, Action.ACCOUNT_CHANGED, f"{name}, password")
+        Accounts(database).set_password(name, _password(password_file), then=then)
     _say(f"{name} has a new password.", {"name": name, "changed": True}, as_json=as_json)
 
 
@@ -96,8 +98,8 @@ def change_role(
 
     session: Session = context.obj
     with closing(backend_database(session)) as database:
-        Accounts(database).set_role(name, role)
-        noted(session, database, Action.ACCOUNT_CHANGED, f"{name}, {role}")
+        then = noting(session, Action.ACCOUNT_CHANGED, f"{name}, {role}")
+        Accounts(database).set_role(name, role, then=then)
     _say(f"{name} is {role} now.", {"name": name, "role": role.value}, as_json=as_json)
 
 
@@ -108,8 +110,7 @@ def remove(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
 
     session: Session = context.obj
     with closing(backend_database(session)) as database:
-        Accounts(database).remove(name)
-        noted(session, database, Action.ACCOUNT_REMOVED, name)
+        Accounts(database).remove(name, then=noting(session, Action.ACCOUNT_REMOVED, name))
     said = f"{name} may not sign in any more."
     _say(said, {"name": name, "removed": True}, as_json=as_json)
 
@@ -183,17 +184,18 @@ def backend_database(session: Session) -> Database:
     return Database(session.config.backend.database, session.home.folder)
 
 
-def noted(session: Session, database: Database, action: Action, detail: str) -> None:
-    """Write down what was done at the command line, by the system's name of who did it."""
+def noting(session: Session, action: Action, detail: str) -> Callable[[Execute], None]:
+    """What writes down, in the transaction that does it, what is done at the command line.
+
+    By the system's name of who does it.
+    """
     try:
         who = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         who = str(os.getuid())
-    with database.writing() as execute:
-        note(
-            execute, who=who, role="command line", action=action, detail=detail,
-            now=session.clock.now(),
-        )  # fmt: skip
+    return partial(
+        note, who=who, role="command line", action=action, detail=detail, now=session.clock.now()
+    )
 
 
 def _as_it_is(text: str) -> Text:

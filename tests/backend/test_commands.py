@@ -20,7 +20,9 @@ from edge_app.backend.accounts import Accounts
 from edge_app.backend.audit import Action, note
 from edge_app.backend.database import Database
 from edge_app.backend.roles import Role
+from edge_app.backend.store import EncounterStore
 from edge_app.errors import StorageError
+from tests.backends import alerts, stored_ids
 from tests.support import ROOT
 
 PROVIDER = 'issuer = "https://provider.example", roles = { carer = "c" }'
@@ -188,6 +190,31 @@ def test_a_trail_that_holds_no_entries_is_an_error_and_no_crash(home: Path, valu
         result = backend(home, "audit", *options)
         assert isinstance(result.exception, StorageError)
         assert "entry 1" in str(result.exception)
+
+
+def test_what_cannot_be_written_down_is_not_done(home: Path, secret: str, tmp_path: Path) -> None:
+    (one,) = alerts(1)
+    with closing(Database("", home)) as database:
+        Accounts(database).add("ann", Role.CARER, PASSWORD, now=datetime.now(UTC))
+        before = Accounts(database).all()
+        EncounterStore(database).keep([one], now=datetime.now(UTC))
+        with database.writing() as execute:
+            execute("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, ''); END")
+    other = tmp_path / "other"
+    other.write_text("words that are other words")
+    for arguments in (
+        ("account", "add", "bob", "--role", "carer", "--password-file", secret),
+        ("account", "password", "ann", "--password-file", str(other)),
+        ("account", "role", "ann", "operator"),
+        ("account", "remove", "ann"),
+        ("forget", one.subject_ref),
+    ):
+        assert isinstance(backend(home, *arguments).exception, StorageError), arguments
+    assert stored_ids(home) == [one.alert_id]
+    with closing(Database("", home)) as database, database.reading() as execute:
+        assert execute("SELECT COUNT(*) FROM departed").fetchone()[0] == 0
+    with closing(Database("", home)) as database:
+        assert Accounts(database).all() == before
 
 
 def test_forgetting_is_in_the_trail_without_the_forgotten(home: Path) -> None:
