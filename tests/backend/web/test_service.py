@@ -24,6 +24,7 @@ from edge_app.core.overview import encode_overview
 from edge_app.records import Alert
 from tests.adapters.test_mqtt import until
 from tests.backend.test_store import alert
+from tests.databases import emptied
 from tests.overviews import an_overview
 from tests.stations import Asker, Serving, certified, serving
 
@@ -547,3 +548,24 @@ def test_it_ends_when_told_to_whoever_is_watching(tmp_path: Path) -> None:
         stream = Stream(Backend(page).signed_in(Role.CARER))
         stream.next("beat")
     stream.close()
+
+
+def test_it_shows_what_is_in_a_postgresql(tmp_path: Path, postgresql_address: str) -> None:
+    database = emptied(postgresql_address)
+    with closing(Database(database, tmp_path)) as opened:
+        Accounts(opened).add("ann-carer", Role.CARER, PASSWORD, now=datetime.now(UTC))
+        with serving(tmp_path, config=f'backend.database = "{database}"\n', page="backend") as page:
+            asker = Backend(page).signed_in(Role.CARER)
+            stream = Stream(asker)
+            assert stream.next("beat")[1]["problem"] == "never"
+            one = alert(1)
+            EncounterStore(opened).keep([one], now=datetime.now(UTC))
+            assert stream.next("encounter")[1]["key"] == key(one)
+            asker.get("/en/encounters")
+            asker.to(asker.post("/en/acknowledge", **fields_of(one)))
+            assert "Seen to by ann-carer" in asker.text
+            EncounterStore(opened).forget([one.subject_ref], until=datetime.now(UTC))
+            assert stream.next("gone")[1]["key"] == key(one)
+            stream.close()
+        with opened.reading() as execute:
+            assert first_broken(execute) is None
