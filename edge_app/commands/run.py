@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Annotated
 
 import typer
 
+from edge_app.adapters.cameras.reopening import ReopeningCamera
+from edge_app.adapters.cameras.replay import ReplayCamera
+from edge_app.adapters.cameras.timed import TimedReplay
 from edge_app.adapters.displays.demo_png import DemoPngDisplay
+from edge_app.adapters.displays.terminal import TerminalDisplay
 from edge_app.adapters.haptic import NullHaptic
 from edge_app.adapters.service_manager import ServiceManager
 from edge_app.adapters.sinks import JsonLinesSink
 from edge_app.app import listening_button, make_camera, make_haptic
-from edge_app.commands.console import Session, Source, count, err, sources, write_json
+from edge_app.commands.console import Session, Source, bars, count, err, sources, write_json
 from edge_app.config import Config
 from edge_app.device import Device, Outputs, RunSummary, stop_on_signals
 from edge_app.errors import DeliveryError
-from edge_app.ports import Display
+from edge_app.ports import Display, FrameSource
 from edge_app.records import FrameOrigin, Rejection
 from edge_app.wearer import make_display, make_fonts, make_speaker, page_address
 
@@ -77,33 +83,37 @@ def run(
     origin = FrameOrigin.REPLAY if demo else FrameOrigin.LIVE
     stop = Event()
     lossless = demo and pace is Pace.FAST
-    device = Device(
+    camera = make_camera(
         config,
-        session.home,
-        source=make_camera(
-            config,
-            specs,
-            still_s=config.replay.still_s,
-            realtime=pace is Pace.REALTIME,
-            clock=session.clock,
-            stop=stop,
-            waits_covered=True,
-        ),
-        lossless=lossless,
-        outputs=Outputs(
-            display=_display(session, origin, hud_png, output),
-            speaker=make_speaker(config),
-            sinks=(JsonLinesSink(sys.stdout),) if output is Output.JSON else (),
-            broker_url=config.mqtt.broker if broker_url is None else broker_url,
-            haptic=NullHaptic() if demo else make_haptic(config, session.clock),
-        ),
+        specs,
+        still_s=config.replay.still_s,
+        realtime=pace is Pace.REALTIME,
         clock=session.clock,
         stop=stop,
-        manager=ServiceManager(os.environ.get("NOTIFY_SOCKET")),
+        waits_covered=True,
     )
-    button = nullcontext() if demo else listening_button(config, session.clock, device.ask)
-    with stop_on_signals(stop, device.ask), button:
-        result = device.run()
+    display = _display(session, origin, hud_png, output)
+    # Where the terminal is the display, its one line is taken.
+    with bars(quiet=not demo or isinstance(display, TerminalDisplay)) as show:
+        device = Device(
+            config,
+            session.home,
+            source=_timed(camera, partial(show, "Playing")),
+            lossless=lossless,
+            outputs=Outputs(
+                display=display,
+                speaker=make_speaker(config),
+                sinks=(JsonLinesSink(sys.stdout),) if output is Output.JSON else (),
+                broker_url=config.mqtt.broker if broker_url is None else broker_url,
+                haptic=NullHaptic() if demo else make_haptic(config, session.clock),
+            ),
+            clock=session.clock,
+            stop=stop,
+            manager=ServiceManager(os.environ.get("NOTIFY_SOCKET")),
+        )
+        button = nullcontext() if demo else listening_button(config, session.clock, device.ask)
+        with stop_on_signals(stop, device.ask), button:
+            result = device.run()
     if summary is not None:
         write_json(summary, asdict(result))
     _print_summary(result)
@@ -115,6 +125,10 @@ def run(
         raise DeliveryError(
             f"{result.pending_alerts} {wait} in the outbox: {result.broker}, and run again"
         )
+
+
+def _timed(camera: ReplayCamera | ReopeningCamera, come: Callable[[int, int], None]) -> FrameSource:
+    return TimedReplay(camera, come) if isinstance(camera, ReplayCamera) else camera
 
 
 def _display(

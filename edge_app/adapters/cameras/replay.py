@@ -28,6 +28,7 @@ _log: Final = logging.getLogger(__name__)
 
 _FALLBACK_FPS: Final = 30.0
 _PLAUSIBLE_FPS: Final = (0.1, 1000.0)
+_MOST_FRAMES: Final = 1e8
 _BAD_PICTURES_AT_END: Final = 30
 _TS_PACKET_BYTES: Final = 188
 _SNIFF_BYTES: Final = 2 * _TS_PACKET_BYTES + 1
@@ -71,6 +72,7 @@ class ReplayCamera:
         self._undecodable = 0
         self._frames: Generator[Frame, None, None] | None = None
         self._started_s: float | None = None
+        self._length_s: float | None = None
 
     @property
     def origin(self) -> FrameOrigin:
@@ -84,10 +86,17 @@ class ReplayCamera:
     def undecodable(self) -> int:
         return self._undecodable
 
+    @property
+    def length_s(self) -> float | None:
+        """How long it plays, as its files say; None before it is opened, or if one does not say."""
+        return self._length_s
+
     def open(self) -> None:
         """Looks at every path. Raises MediaError on the first that cannot be read."""
         self.close()
         clips = [_clip(path, self._timing, self._limits) for path in self._paths]
+        said = all(clip.frames for clip in clips)
+        self._length_s = sum(clip.frames / clip.fps for clip in clips) if said else None
         self._frames = self._play(clips)
 
     def read(self) -> Frame | None:
@@ -135,6 +144,7 @@ class _Stills:
         self._limits = limits
         self._repeats = max(1, round(timing.still_s * timing.fps))
         self.fps = timing.fps
+        self.frames = self._repeats * len(paths)
 
     def pictures(self, skip: Skip) -> Iterator[tuple[int, ImageBgr]]:
         """(number of the time slot, image) pairs."""
@@ -162,12 +172,14 @@ class _Video:
             height_px = round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
             check_size(quoted(path), width_px, height_px, limits)
             fps = capture.get(cv2.CAP_PROP_FPS)
+            frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
             if next(_decoded(capture), None) is None:
                 raise _unreadable_video(path)
         finally:
             capture.release()
         plausible = math.isfinite(fps) and _PLAUSIBLE_FPS[0] <= fps <= _PLAUSIBLE_FPS[1]
         self.fps = fps if plausible else _FALLBACK_FPS
+        self.frames = round(frames) if 0 < frames < _MOST_FRAMES else 0  # 0: it does not say
 
     def pictures(self, skip: Skip) -> Iterator[tuple[int, ImageBgr]]:
         """(number of the time slot, image) pairs; a picture that was skipped leaves its slot."""
