@@ -59,7 +59,18 @@ class _Commands(TyperGroup):
             parent.add_typer(found, name=cmd_name)
         else:
             parent.command(cmd_name)(found)
-        return typer.main.get_group(parent).commands[cmd_name]
+        command = typer.main.get_group(parent).commands[cmd_name]
+        _let_flow(command)
+        return command
+
+
+def _let_flow(command: Any) -> None:
+    """Let each paragraph of the help fill the terminal's lines, instead of those of its source."""
+    if command.help:
+        paragraphs = command.help.split("\n\n")
+        command.help = "\n\n".join(" ".join(text.split("\n")) for text in paragraphs)
+    for inner in getattr(command, "commands", {}).values():
+        _let_flow(inner)
 
 
 app = typer.Typer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import re
@@ -83,3 +84,26 @@ def test_colours_are_for_terminals_that_want_them(tmp_path: Path) -> None:
     assert b"\x1b[1;3" not in shown(command, tmp_path, NO_COLOR="1")
     piped = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, timeout=60)
     assert b"\x1b" not in piped.stdout + piped.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize(
+    "command", [("station", "serve"), ("backend", "audit"), ("operator", "overview"), ("run",)]
+)
+def test_help_fills_the_lines_of_the_terminal(command: tuple[str, ...], columns: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_app", *command, "--help"], capture_output=True, check=True,
+        cwd=ROOT, text=True, env={**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"},
+    )  # fmt: skip
+    text, _, _ = done.stdout.partition("╭")
+    for paragraph in re.split(r"\n\s*\n", text):
+        lines = [line.strip() for line in paragraph.strip().splitlines()]
+        for line, following in itertools.pairwise(lines):
+            assert len(line) + 1 + len(following.split()[0]) > columns - 2, paragraph
+
+
+def test_a_replay_says_how_long_it_still_takes(tmp_path: Path, media: Path) -> None:
+    command = [sys.executable, "-m", "edge_app", "--home", str(tmp_path / "home"), "run", "--demo"]
+    command += ["--source", str(media / "stranger-1.jpg"), "--output", "json"]
+    assert re.search(r"Playing.*?\d+/\d+", shown(command, tmp_path).decode())
+    assert "Playing" not in shown([*command[:-2]], tmp_path).decode()
