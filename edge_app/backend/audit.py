@@ -1,8 +1,9 @@
 """Who did what, in an order that cannot be changed without a trace.
 
 Each entry's digest covers the entry and the digest before it: an entry that was altered, removed or
-put in breaks the chain at that place. What was cut off at its end, or written anew from some place
-on, shows only to who noted a later digest elsewhere.
+put in breaks the chain at that place. What is deleted for its age leaves an entry with its number
+and digest, so that nobody shortens the beginning unseen. What was cut off at the end, or written
+anew from some place on, shows only to who noted a later digest elsewhere.
 
 The trail outlives those who left (P3): it names who acted and on which device's encounters, never
 an encounter, a pseudonym, a record or a code.
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -38,6 +40,7 @@ class Action(StrEnum):
     ACCOUNT_CHANGED = "account_changed"
     ACCOUNT_REMOVED = "account_removed"
     FORGOT = "forgot"
+    PRUNED = "pruned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,35 +89,48 @@ def newest_entries(execute: Execute, most: int, *, before: int | None = None) ->
 def first_broken(execute: Execute) -> int | None:
     """The number of the first entry that does not follow from the one before; None: all do.
 
-    The oldest is taken as it is: those before it are older than the trail is kept. What is no entry
-    at all, whatever somebody wrote there, does not follow.
+    The oldest follows from what the last pruning noted. What is no entry at all, whatever somebody
+    wrote there, does not follow.
     """
-    before: tuple[int, str] | None = None
+    at, chained = _anchor(execute)
     for *values, digest in execute(f"{_ENTRIES} ORDER BY number"):
         row = dict(zip(_FIELDS, values, strict=True))
-        at, chained = before or (0, "")
         if not _is_of_types(row):
             return at + 1
         number: int = row["number"]
-        follows = number == at + 1 and digest == _digest(chained, row)
-        if not follows and (before is not None or number == 1):
+        if number != at + 1 or digest != _digest(chained, row):
             return number
-        before = (number, str(digest))
+        at, chained = number, digest
     return None
 
 
-def prune(execute: Execute, *, before: datetime) -> int:
-    """Delete the entries from before that time, but for the newest; returns how many.
+def prune(execute: Execute, *, before: datetime, now: datetime) -> int:
+    """Delete the entries from before that day (UTC), and note which was the last of them.
 
-    Only from the beginning on: what came while the clock was wrong goes with what came after it.
+    Returns how many. By days, so that there are few such notes. Only from the beginning on: what
+    came while the clock was wrong goes with what came after it.
     """
-    kept = (
-        execute(_FIRST_KEPT, {"before_ms": unix_ms(before)}).fetchone()
-        or execute(f"{_ENTRIES} ORDER BY number DESC LIMIT 1").fetchone()
-    )
-    if kept is None:
+    day = before.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    kept = execute(_FIRST_KEPT, {"before_ms": unix_ms(day)}).fetchone()
+    last = execute(
+        "SELECT number, digest FROM audit WHERE number < :kept ORDER BY number DESC LIMIT 1",
+        {"kept": 2**62 if kept is None else kept[0]},
+    ).fetchone()
+    if last is None:
         return 0
-    return int(execute("DELETE FROM audit WHERE number < :kept", {"kept": kept[0]}).rowcount)
+    number, digest = last
+    note(execute, who="", role="", action=Action.PRUNED, detail=f"{number} {digest}", now=now)
+    return int(execute("DELETE FROM audit WHERE number <= :last", {"last": number}).rowcount)
+
+
+def _anchor(execute: Execute) -> tuple[int, str]:
+    """Number and digest of what the oldest entry follows from; (0, ""): it is the first."""
+    row = execute(
+        "SELECT detail FROM audit WHERE action = :pruned ORDER BY number DESC LIMIT 1",
+        {"pruned": Action.PRUNED.value},
+    ).fetchone()
+    found = re.fullmatch(r"([0-9]{1,18}) ([0-9a-f]{64})", str(row[0])) if row else None
+    return (int(found[1]), found[2]) if found else (0, "")
 
 
 _FIELDS: Final = ("number", "time_ms", "who", "role", "action", "detail")

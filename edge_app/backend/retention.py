@@ -43,9 +43,10 @@ class Retention:
         now_s = self._clock.monotonic_s()
         if now_s - self._looked_s < self._interval_s:
             return
-        for purpose, deleted in self._store.purge(self._limits, now=self._clock.now()).items():
+        now = self._clock.now()
+        for purpose, deleted in self._store.purge(self._limits, now=now).items():
             self._metrics.purged.labels(purpose.value).inc(deleted)
         with self._database.writing() as execute:
-            drop_silent(execute, now=self._clock.now())
-            prune(execute, before=self._clock.now() - self._audit_for)
+            drop_silent(execute, now=now)
+            prune(execute, before=now - self._audit_for, now=now)
         self._looked_s = now_s

@@ -49,6 +49,13 @@ def change(database: Database, statement: str) -> None:
         execute(statement)
 
 
+def pruned(database: Database, days: int) -> int:
+    """Everything from before that many days after NOW."""
+    before = NOW + days * DAY
+    with database.writing() as execute:
+        return prune(execute, before=before, now=before + 30 * DAY)
+
+
 def numbers(database: Database, most: int = 100, before: int | None = None) -> list[int]:
     with database.reading() as execute:
         return [entry.number for entry in newest_entries(execute, most, before=before)]
@@ -82,6 +89,7 @@ def test_a_trail_is_read_as_it_was_written(opened: Database) -> None:
         ("UPDATE audit SET digest = 'x' WHERE number = 5", 5),
         ("UPDATE audit SET number = number + 1 WHERE number = 5", 6),
         ("DELETE FROM audit WHERE number = 3", 4),
+        ("DELETE FROM audit WHERE number = 1", 2),
         (f"INSERT INTO audit SELECT 6, {COLUMNS} FROM audit WHERE number = 5", 6),  # noqa: S608
     ],
 )  # fmt: skip
@@ -125,33 +133,90 @@ def test_what_was_moved_from_one_field_to_the_next_is_found(opened: Database) ->
 
 def test_the_trail_goes_on_from_where_it_was_pruned(opened: Database) -> None:
     write(opened, 5)
-    with opened.writing() as execute:
-        assert prune(execute, before=NOW + 3 * DAY) == 3
-    assert numbers(opened) == [5, 4]
-    assert broken(opened) is None
-    write(opened, 1, begin=NOW + 9 * DAY)
+    assert pruned(opened, 3) == 3
     assert numbers(opened) == [6, 5, 4]
     assert broken(opened) is None
-    change(opened, "UPDATE audit SET who = 'bob' WHERE number = 5")
-    assert broken(opened) == 5
+    with opened.reading() as execute:
+        (last,) = newest_entries(execute, 1)
+    assert (last.who, last.role, last.action) == ("", "", Action.PRUNED)
+    write(opened, 1, begin=NOW + 9 * DAY)
+    assert numbers(opened) == [7, 6, 5, 4]
+    assert broken(opened) is None
 
 
-def test_pruning_leaves_what_the_next_entry_follows_from(opened: Database) -> None:
-    with opened.writing() as execute:
-        assert prune(execute, before=NOW) == 0
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("UPDATE audit SET who = 'bob' WHERE number = 4", 4),
+        ("UPDATE audit SET who = 'bob' WHERE number = 5", 5),
+        ("UPDATE audit SET detail = '' WHERE number = 6", 4),
+        ("UPDATE audit SET detail = '999 x' WHERE number = 6", 4),
+        ("UPDATE audit SET who = 'bob' WHERE number = 6", 6),
+        ("DELETE FROM audit WHERE number = 4", 5),
+        ("DELETE FROM audit WHERE number < 6", 6),
+        ("DELETE FROM audit WHERE number = 6", 4),
+    ],
+)
+def test_what_was_changed_after_pruning_is_found(
+    opened: Database, statement: str, found: int
+) -> None:
+    write(opened, 5)
+    pruned(opened, 3)
+    change(opened, statement)
+    assert broken(opened) == found
+
+
+def test_whoever_shortens_the_beginning_is_found(opened: Database) -> None:
+    write(opened, 5)
+    change(opened, "DELETE FROM audit WHERE number < 4")
+    assert broken(opened) == 4
+
+
+def test_a_trail_that_is_old_as_a_whole_is_pruned_as_a_whole(opened: Database) -> None:
+    assert pruned(opened, 0) == 0
+    assert numbers(opened) == []
     write(opened, 3)
-    with opened.writing() as execute:
-        assert prune(execute, before=NOW + 100 * DAY) == 2
-    write(opened, 1)
-    assert numbers(opened) == [4, 3]
+    assert pruned(opened, 100) == 3
+    assert numbers(opened) == [4]
+    assert broken(opened) is None
+    assert pruned(opened, 100) == 0
+    write(opened, 1, begin=NOW + 101 * DAY)
+    assert numbers(opened) == [5, 4]
+    assert broken(opened) is None
+
+
+def test_pruning_is_noted_once_a_day_at_most(opened: Database) -> None:
+    for hour in range(60):
+        write(opened, 1, begin=NOW + timedelta(hours=hour))
+    for hour in range(48):
+        before = NOW + timedelta(hours=hour)
+        with opened.writing() as execute:
+            prune(execute, before=before, now=before + 30 * DAY)
+        assert broken(opened) is None
+    with opened.reading() as execute:
+        done = [entry.action for entry in newest_entries(execute, 100)]
+    assert done.count(Action.PRUNED) == 2
+    assert done.count(Action.SIGNED_IN) == 24
+
+
+def test_a_pruning_that_fails_leaves_everything(opened: Database) -> None:
+    write(opened, 3)
+
+    def fail() -> None:
+        with opened.writing() as execute:
+            prune(execute, before=NOW + 2 * DAY, now=NOW + 40 * DAY)
+            raise StorageError("the action failed")
+
+    with pytest.raises(StorageError):
+        fail()
+    assert numbers(opened) == [3, 2, 1]
     assert broken(opened) is None
 
 
 def test_a_clock_that_went_back_prunes_nothing_from_the_middle(opened: Database) -> None:
     write(opened, 2, begin=NOW)
     write(opened, 2, begin=NOW - 100 * DAY)
-    with opened.writing() as execute:
-        assert prune(execute, before=NOW) == 0
+    assert pruned(opened, 0) == 0
     assert broken(opened) is None
 
 

@@ -217,6 +217,27 @@ def test_what_cannot_be_written_down_is_not_done(home: Path, secret: str, tmp_pa
         assert Accounts(database).all() == before
 
 
+def test_the_trail_holds_no_password_and_nobody_who_left(home: Path, secret: str) -> None:
+    (one,) = alerts(1)
+    with closing(Database("", home)) as database:
+        EncounterStore(database).keep([one], now=datetime.now(UTC))
+    file = ("--password-file", secret)
+    for arguments in (
+        ("account", "add", "ann", "--role", "carer", *file),
+        ("account", "password", "ann", *file),
+        ("account", "role", "ann", "operator"),
+        ("account", "remove", "ann"),
+        ("forget", one.subject_ref),
+    ):
+        assert backend(home, *arguments).exit_code == 0
+    said = backend(home, "audit", "--json").stdout
+    assert [entry["action"] for entry in json.loads(said)] == [
+        "forgot", "account_removed", "account_changed", "account_changed", "account_added",
+    ]  # fmt: skip
+    for secret_one in (PASSWORD, secret, one.subject_ref, one.alert_id, one.consent_record_id):
+        assert secret_one not in said
+
+
 def test_forgetting_is_in_the_trail_without_the_forgotten(home: Path) -> None:
     assert backend(home, "forget", "a" * 32).exit_code == 0
     (entry,) = json.loads(backend(home, "audit", "--json").stdout)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from edge_app.adapters.clock import ManualClock
+from edge_app.backend.audit import Action, first_broken, newest_entries, note
 from edge_app.backend.database import Database
 from edge_app.backend.metrics import Metrics
 from edge_app.backend.retention import Retention
@@ -53,6 +54,25 @@ def test_an_encounter_is_kept_for_as_long_as_it_may_and_no_longer(tmp_path: Path
         metrics.registry.get_sample_value("familiar_backend_purged_total", {"purpose": "assist"})
         == 24
     )
+
+
+def test_the_trail_is_kept_for_as_long_as_it_may_and_stays_whole(tmp_path: Path) -> None:
+    clock = ManualClock(START)
+    with closing(Database("", tmp_path)) as database:
+        retention = retaining(database, Metrics(), clock)
+        for days in (0, 200, 165, 1):
+            clock.advance(days * 86_400)
+            retention.purge_if_due()
+            with database.writing() as execute:
+                note(
+                    execute, who="ann", role="carer", action=Action.SIGNED_IN, detail="",
+                    now=clock.now(),
+                )  # fmt: skip
+        with database.reading() as execute:
+            entries = newest_entries(execute, 10)
+            assert first_broken(execute) is None
+    assert [entry.number for entry in entries] == [5, 4, 3, 2]
+    assert [entry.action for entry in entries].count(Action.PRUNED) == 1
 
 
 def test_it_looks_at_intervals(tmp_path: Path) -> None:
