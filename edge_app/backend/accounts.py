@@ -210,15 +210,15 @@ class Throttle:
         try:
             with self._at_once:
                 account = accounts.verify(name, password)
+            with self._lock:
+                if account is None:
+                    self._count((address, name))
+                    self._count((address,))
+                else:
+                    self._failed.pop((address, name), None)
         finally:
             with self._lock:
                 self._trying.discard(address)
-        with self._lock:
-            if account is None:
-                self._count((address, name))
-                self._count((address,))
-            else:
-                self._failed.pop((address, name), None)
         return account, 0.0
 
     def _wait_s(self, name: str, address: str) -> float:

@@ -324,6 +324,20 @@ def test_two_passwords_are_tried_at_once_and_one_for_each_address(throttle: Thro
     assert throttle._trying == set()
 
 
+def test_nobody_tries_again_before_the_last_try_is_counted(
+    accounts: Accounts, throttle: Throttle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, waits = throttle._count, []
+
+    def counting(key: tuple[str, ...]) -> None:
+        waits.append(throttle._wait_s("ann", HERE))
+        count(key)
+
+    monkeypatch.setattr(throttle, "_count", counting)
+    assert not guess(throttle, accounts, "ann")
+    assert waits == [1, 1]
+
+
 def test_who_comes_when_very_many_wait_is_sent_away(throttle: Throttle) -> None:
     throttle._trying.update(map(str, range(16)))
     assert throttle.wait_s("ann", HERE) == 1
