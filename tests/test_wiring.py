@@ -12,6 +12,7 @@ from edge_app.config import make_config
 from tests.support import ROOT
 
 PAGE = (ROOT / "docs/wiring.md").read_text(encoding="utf-8")
+SETUPS = (ROOT / "docs/setups.svg").read_text(encoding="utf-8")
 DRAWING = (ROOT / "docs/wiring.svg").read_text(encoding="utf-8")
 BOARDS = {"c04170": "5B", "902120": "Zero2W"}
 
@@ -40,3 +41,15 @@ def test_the_configuration_on_the_page_is_one() -> None:
         if found := re.match(r'\w+ += "(GPIO\d+)" +# pin (\d+)', line):
             assert f"pin {found[2]}, {found[1]}" in PAGE
     assert "" not in (pins.indicator, pins.button, pins.shutter, pins.motor)
+
+
+def test_the_set_ups_can_be_configured_and_wired() -> None:
+    named = re.findall(r"((?:camera|hud)\.[a-z_.]+) = (\"[^\"]+\"|\d+)", SETUPS)
+    assert len(named) == 9
+    for key, value in named:
+        make_config(tomllib.loads(f"{key} = {value}"))
+    for revision in BOARDS:
+        header = MockFactory(revision).board_info.headers["J8"].pins
+        for pin, name in ((3, "GPIO2"), (5, "GPIO3"), (1, "3V3"), (6, "GND"), (16, "GPIO23")):
+            assert re.search(rf"pin {pin}\b", SETUPS)
+            assert header[pin].name == name
