@@ -73,7 +73,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody the provider vouches for. name: unique at it only as far as its claim is."""
+    """Somebody the provider vouches for. name: "ann (id.example)", as unique as its claim is."""
 
     name: str
     role: Role
@@ -140,7 +140,9 @@ class OidcClient:
         claims = self._claims(id_token, provider, begun)
         if _found(claims, self._settings.role_claim) is None:
             claims = {**_user_info(provider, access_token, str(claims["sub"])), **claims}
-        return Person(_name(claims, self._settings.name_claim), self._role(claims))
+        name = _name(claims, self._settings.name_claim)
+        # Told apart from a local account of that name, which can hold neither space nor bracket.
+        return Person(f"{name} ({urlsplit(self._settings.issuer).hostname})", self._role(claims))
 
     def _session(self, back: str) -> OAuth2Session:
         # As a header where there is a secret; without one PKCE alone shows who asks.

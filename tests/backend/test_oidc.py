@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from edge_app.adapters.clock import ManualClock
+from edge_app.backend.accounts import NAME_PATTERN
 from edge_app.backend.oidc import OidcClient, OidcSettings, Person
 from edge_app.backend.roles import Role
 from edge_app.errors import ConfigError, SignInError, SignInFault
@@ -75,7 +77,7 @@ def meeting(key: RSAKey) -> Iterator[Meeting]:
 
 
 def test_somebody_with_a_role_is_let_in(meeting: Meeting) -> None:
-    assert meeting.sign_in() == Person("ann", Role.CARER)
+    assert meeting.sign_in() == Person("ann (127.0.0.1)", Role.CARER)
 
 
 def test_what_the_browser_carries_is_new_each_time_and_no_secret(meeting: Meeting) -> None:
@@ -127,7 +129,7 @@ def test_roles_that_are_not_in_the_token_are_asked_for(meeting: Meeting) -> None
     meeting.there.claims.update({"groups": None, "preferred_username": None})
     meeting.there.user_info = {"sub": "248289761001", "groups": ["auditors"], "nonce": "x"}
     meeting.there.user_info["preferred_username"] = "bob"
-    assert meeting.sign_in() == Person("bob", Role.AUDITOR)
+    assert meeting.sign_in() == Person("bob (127.0.0.1)", Role.AUDITOR)
     meeting.there.user_info["sub"] = "another"
     meeting.refused(SignInFault.BROKEN)
     meeting.there.metadata["userinfo_endpoint"] = "http://evil.example/userinfo"
@@ -159,7 +161,7 @@ def test_roles_may_lie_deeper(meeting: Meeting) -> None:
 )  # fmt: skip
 def test_a_name_is_shown_if_it_is_one(meeting: Meeting, name: object, shown: str) -> None:
     meeting.there.claims["preferred_username"] = name
-    assert meeting.sign_in().name == shown
+    assert meeting.sign_in().name == f"{shown} (127.0.0.1)"
 
 
 # ----------------------------------------------------------------------------- what comes back
@@ -198,7 +200,7 @@ def test_another_provider_cannot_answer_for_this_one(meeting: Meeting) -> None:
     meeting.refused(SignInFault.BROKEN, iss="https://evil.example")
     meeting.there.metadata["authorization_response_iss_parameter_supported"] = True
     meeting.refused(SignInFault.BROKEN)
-    assert meeting.sign_in(iss=meeting.there.issuer).name == "ann"
+    assert meeting.sign_in(iss=meeting.there.issuer).name == "ann (127.0.0.1)"
 
 
 # ---------------------------------------------------------------------------------- its tokens
@@ -225,7 +227,7 @@ def test_a_token_that_does_not_hold(meeting: Meeting, claims: dict[str, object])
 
 def test_clocks_may_differ_by_a_minute_and_no_more(meeting: Meeting) -> None:
     meeting.there.claims.update({"exp": NOW - 59, "iat": NOW + 59, "nbf": NOW + 59})
-    assert meeting.sign_in().name == "ann"
+    assert meeting.sign_in().name == "ann (127.0.0.1)"
     client = meeting.client()
     meeting.there.claims.clear()
     begun = client.begin(BACK)
@@ -239,7 +241,7 @@ def test_clocks_may_differ_by_a_minute_and_no_more(meeting: Meeting) -> None:
 
 def test_several_audiences_hold_if_we_asked(meeting: Meeting) -> None:
     meeting.there.claims.update({"aud": [CLIENT_ID, "another"], "azp": CLIENT_ID})
-    assert meeting.sign_in().name == "ann"
+    assert meeting.sign_in().name == "ann (127.0.0.1)"
 
 
 def _part(value: bytes) -> str:
@@ -282,7 +284,7 @@ def test_only_its_own_keys_sign(meeting: Meeting, key: RSAKey, other_key: RSAKey
 def test_other_kinds_of_keys_are_taken(meeting: Meeting) -> None:
     curve = ECKey.generate_key("P-256", {"kid": "curve"})
     meeting.there.keys = [curve]
-    assert meeting.sign_in().name == "ann"
+    assert meeting.sign_in().name == "ann (127.0.0.1)"
 
 
 def test_keys_may_change(meeting: Meeting, other_key: RSAKey) -> None:
@@ -292,7 +294,7 @@ def test_keys_may_change(meeting: Meeting, other_key: RSAKey) -> None:
     meeting.sign_in(client)
     assert meeting.there.asked.count("/jwks") == asked
     meeting.there.keys = [other_key]
-    assert meeting.sign_in(client).name == "ann"
+    assert meeting.sign_in(client).name == "ann (127.0.0.1)"
     assert meeting.there.asked.count("/jwks") == asked + 1
     meeting.clock.advance(3_601)
     meeting.sign_in(client)
@@ -304,7 +306,7 @@ def test_keys_of_unknown_kinds_are_left_out(meeting: Meeting) -> None:
     found["keys"] += [{"kty": "new", "kid": "x"}, {"kty": "oct", "k": "eA"}, "x", None]
     body = json.dumps(found).encode()
     meeting.there.answers["/jwks"] = (200, {}, body)
-    assert meeting.sign_in().name == "ann"
+    assert meeting.sign_in().name == "ann (127.0.0.1)"
 
 
 # ------------------------------------------------------------------------------ its own address
@@ -364,4 +366,10 @@ def test_a_provider_that_is_away_is_tried_again(meeting: Meeting) -> None:
     with pytest.raises(SignInError):
         client.begin(BACK)
     del meeting.there.answers[CONFIGURATION]
-    assert meeting.sign_in(client).name == "ann"
+    assert meeting.sign_in(client).name == "ann (127.0.0.1)"
+
+
+def test_nobody_can_be_called_like_a_local_account(meeting: Meeting) -> None:
+    meeting.there.claims["preferred_username"] = "ann-carer"
+    assert re.fullmatch(NAME_PATTERN, "ann-carer")
+    assert not re.fullmatch(NAME_PATTERN, meeting.sign_in().name)

@@ -66,7 +66,7 @@ def sign_in(browser: Browser, page: Serving, name: str) -> Page:
 def test_who_has_a_role_is_let_in_and_who_has_none_is_not(browser: Browser, page: Serving) -> None:
     ann = sign_in(browser, page, "ann")
     ann.wait_for_url("**/en/encounters")
-    assert ann.locator("header .out").inner_text().startswith("ann · carer")
+    assert ann.locator("header .out").inner_text().startswith("ann (localhost) · carer")
     bob = sign_in(browser, page, "bob")
     bob.get_by_text("You are known there, but have no role here.").wait_for()
     bob.goto(page.url + "/en/encounters")

@@ -310,12 +310,11 @@ class _Site:
         await self._looked(session, Action.LOOKED_AT_ENCOUNTERS)
         view = await self._live.now()
         return self._inside(
-            "encounters", language, session, view=view, key=key, problem=self._problem(view),
-            now=self._clock.now(), left_s=int(self._sessions.left_s(session)),
-        )  # fmt: skip
+            "encounters", language, session, view=view, key=key, problem=self._problem(view)
+        )
 
     async def stream(self, request: Request, language: str, session: Session) -> Response:
-        if not self._sessions.open_stream(session):
+        if not self._sessions.has_room(session):
             return Response(status_code=429)
         return StreamingResponse(
             self._events(self._name(request), session, language),
@@ -348,7 +347,7 @@ class _Site:
         found = await run_in_threadpool(
             self._shown.people, asked.get("state", ""), asked.get("record", ""), _number(asked), now
         )
-        return self._inside("people", language, session, found=found, now=now)
+        return self._inside("people", language, session, found=found)
 
     async def devices(self, request: Request, language: str, session: Session) -> Response:
         await self._looked(session, Action.LOOKED_AT_DEVICES)
@@ -360,7 +359,7 @@ class _Site:
             return self._shown.devices(states, _number(asked), _number(asked, "member"), now)
 
         found = await run_in_threadpool(read)
-        return self._inside("devices", language, session, found=found, now=now)
+        return self._inside("devices", language, session, found=found)
 
     async def erasures(self, request: Request, language: str, session: Session) -> Response:
         await self._looked(session, Action.LOOKED_AT_ERASURES)
@@ -369,7 +368,7 @@ class _Site:
             self._shown.erasures, request.query_params.get("digest", ""),
             _number(request.query_params), now,
         )  # fmt: skip
-        return self._inside("erasures", language, session, found=found, now=now)
+        return self._inside("erasures", language, session, found=found)
 
     async def proof(self, request: Request, language: str, session: Session) -> Response:
         del language
@@ -397,6 +396,8 @@ class _Site:
         """Server-sent events until the session ends: `order` (keys), `encounter` (HTML), `gone`
         (a key), `beat` (what is wrong with the collecting, or nothing), `end`."""
         told: dict[str, Encounter] = {}
+        # Counted here: what is not begun has no end.
+        self._sessions.open_stream(session)
         try:
             yield "retry: 2000\n\n"
             view = await self._live.begin()
@@ -498,9 +499,12 @@ class _Site:
     async def _note_refused(self, name: str) -> None:
         """Of known names only: others are what anybody likes, as often as they like, and at times
         a password."""
-        account = await run_in_threadpool(self._accounts.find, name)
-        if account is not None:
-            await self._note(account.name, account.role, Action.SIGN_IN_REFUSED)
+        try:
+            account = await run_in_threadpool(self._accounts.find, name)
+            if account is not None:
+                await self._note(account.name, account.role, Action.SIGN_IN_REFUSED)
+        except StorageError as error:
+            _log.error("backend: %s", error)
 
     def _let_in(self, request: Request, person: SignedIn, answer: Response) -> Response:
         self._sessions.end(self._name(request))

@@ -81,13 +81,15 @@ class Sessions:
         """Until everybody has to sign in again."""
         return max(0.0, session.begun_s + self._longest_s - self._clock.monotonic_s())
 
-    def open_stream(self, session: Session) -> bool:
-        """Count one more live view; returns False if there are enough."""
+    def has_room(self, session: Session) -> bool:
+        """Whether the session may have one more live view."""
         with self._lock:
-            if session.streams >= _MOST_STREAMS:
-                return False
+            return session.streams < _MOST_STREAMS
+
+    def open_stream(self, session: Session) -> None:
+        """Count one more live view."""
+        with self._lock:
             session.streams += 1
-            return True
 
     def close_stream(self, session: Session) -> None:
         """One live view less; idleness counts from now."""
