@@ -27,12 +27,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_app.adapters.cameras.scene import SceneCamera, write_mjpeg_avi
+from edge_app.adapters.outer_camera import OuterCamera
 from edge_app.adapters.stopwatch import NullStopwatch
 from edge_app.app import load_models, make_rules
 from edge_app.config import Config
 from edge_app.errors import EdgeAppError
 from edge_app.pipeline import Pipeline
-from edge_app.records import Frame, FrameOrigin
+from edge_app.records import Frame
 from pictures import draw_contact_sheet, draw_overview
 from scene import DURATION_S, ENROLLED, FPS, WALKS, street_scene
 
@@ -288,35 +289,17 @@ def _answer(question: str) -> str:
         raise DemoError("a person has to answer here; run it in a terminal") from error
 
 
-class _Counted:
+class _Counted(OuterCamera):
     """A frame source that tells of every frame it gives."""
 
     def __init__(self, inner: SceneCamera, tell: Callable[[], object]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._tell = tell
 
-    @property
-    def origin(self) -> FrameOrigin:
-        return self._inner.origin
-
-    @property
-    def description(self) -> str:
-        return self._inner.description
-
-    @property
-    def undecodable(self) -> int:
-        return self._inner.undecodable
-
-    def open(self) -> None:
-        self._inner.open()
-
     def read(self) -> Frame | None:
-        frame = self._inner.read()
+        frame = super().read()
         self._tell()
         return frame
-
-    def close(self) -> None:
-        self._inner.close()
 
 
 def _progress() -> Progress:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edge_app.adapters.outer_camera import OuterCamera
 from edge_app.errors import IndicatorError
 from edge_app.ports import FrameSource, Indicator
-from edge_app.records import Frame, FrameOrigin
+from edge_app.records import Frame
 
 
 class LedIndicator:
@@ -78,7 +79,7 @@ class NoIndicator:
         """Does nothing."""
 
 
-class IndicatedCamera:
+class IndicatedCamera(OuterCamera):
     """A `FrameSource` that is never open without its light.
 
     The light goes on before the camera opens and off after it closed. Every read drives the
@@ -89,26 +90,14 @@ class IndicatedCamera:
     """
 
     def __init__(self, *, inner: FrameSource, indicator: Indicator) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._indicator = indicator
-
-    @property
-    def origin(self) -> FrameOrigin:
-        return self._inner.origin
-
-    @property
-    def description(self) -> str:
-        return self._inner.description
-
-    @property
-    def undecodable(self) -> int:
-        return self._inner.undecodable
 
     def open(self) -> None:
         """Raises IndicatorError with the camera closed, or what the camera's `open` raises."""
         self._indicator.turn_on()
         try:
-            self._inner.open()
+            super().open()
         except BaseException:
             self._indicator.turn_off()
             raise
@@ -118,12 +107,12 @@ class IndicatedCamera:
         try:
             self._indicator.turn_on()
         except IndicatorError:
-            self._inner.close()
+            super().close()
             raise
-        return self._inner.read()
+        return super().read()
 
     def close(self) -> None:
         try:
-            self._inner.close()
+            super().close()
         finally:
             self._indicator.turn_off()

@@ -6,8 +6,9 @@ import logging
 import threading
 from typing import Final
 
+from edge_app.adapters.outer_camera import OuterCamera
 from edge_app.ports import FrameSource
-from edge_app.records import Frame, FrameOrigin
+from edge_app.records import Frame
 
 _log: Final = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Mailbox:
                 self._changed.notify_all()
 
 
-class LatestFrames:
+class LatestFrames(OuterCamera):
     """A `FrameSource` that always gives the newest frame of a live camera, and skips the rest.
 
     For readers that are slower than the camera: without it the frames that pile up in between
@@ -81,23 +82,11 @@ class LatestFrames:
     """
 
     def __init__(self, inner: FrameSource) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._mailbox = Mailbox(lossless=False)
         self._thread = CameraThread(
             source=inner, mailbox=self._mailbox, stop_event=threading.Event()
         )
-
-    @property
-    def origin(self) -> FrameOrigin:
-        return self._inner.origin
-
-    @property
-    def description(self) -> str:
-        return self._inner.description
-
-    @property
-    def undecodable(self) -> int:
-        return self._inner.undecodable
 
     def open(self) -> None:
         """Once. Raises what the camera's `open` raises."""

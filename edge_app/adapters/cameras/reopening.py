@@ -8,9 +8,10 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Final
 
+from edge_app.adapters.outer_camera import OuterCamera
 from edge_app.errors import CameraError
 from edge_app.ports import Clock, FrameSource, Shutter
-from edge_app.records import Frame, FrameOrigin
+from edge_app.records import Frame
 
 _log: Final = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Backoff:
     jitter: float
 
 
-class ReopeningCamera:
+class ReopeningCamera(OuterCamera):
     """A `FrameSource` that reopens the live camera inside whenever it vanishes, for ever.
 
     `read` then blocks until a frame comes, or returns None soon after `stop_event` was set.
@@ -63,7 +64,7 @@ class ReopeningCamera:
         waits_covered: whether `open` returns with the camera inside closed while it is covered;
                        else that is a CameraError, for those who would wait for nothing.
         """
-        self._inner = inner
+        super().__init__(inner)
         self._shutter = shutter
         self._waits_covered = waits_covered
         self._is_open = False
@@ -76,18 +77,6 @@ class ReopeningCamera:
         self._failures = 0
         self._sequence_offset = 0
         self._next_sequence = 0
-
-    @property
-    def origin(self) -> FrameOrigin:
-        return self._inner.origin
-
-    @property
-    def description(self) -> str:
-        return self._inner.description
-
-    @property
-    def undecodable(self) -> int:
-        return self._inner.undecodable
 
     @property
     def lost(self) -> bool:

@@ -7,14 +7,15 @@ from typing import Final
 
 import cv2
 
+from edge_app.adapters.outer_camera import OuterCamera
 from edge_app.ports import FrameSource
-from edge_app.records import Frame, FrameOrigin, ImageBgr
+from edge_app.records import Frame, ImageBgr
 
 _WIDTH_PX: Final = 480
 _JPEG_QUALITY: Final = 70
 
 
-class WatchedCamera:
+class WatchedCamera(OuterCamera):
     """A `FrameSource` that remembers its latest frame while it is open, and no longer.
 
     One thread opens, reads and closes; `picture` and `stop` may be called from others.
@@ -23,28 +24,13 @@ class WatchedCamera:
     """
 
     def __init__(self, inner: FrameSource, stop_event: threading.Event) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._stop_event = stop_event
         self._turn = threading.Lock()
         self._latest: ImageBgr | None = None
 
-    @property
-    def origin(self) -> FrameOrigin:
-        return self._inner.origin
-
-    @property
-    def description(self) -> str:
-        return self._inner.description
-
-    @property
-    def undecodable(self) -> int:
-        return self._inner.undecodable
-
-    def open(self) -> None:
-        self._inner.open()
-
     def read(self) -> Frame | None:
-        frame = None if self._stop_event.is_set() else self._inner.read()
+        frame = None if self._stop_event.is_set() else super().read()
         with self._turn:
             self._latest = None if frame is None else frame.image_bgr
         return frame
@@ -52,7 +38,7 @@ class WatchedCamera:
     def close(self) -> None:
         with self._turn:
             self._latest = None
-        self._inner.close()
+        super().close()
 
     def stop(self) -> None:
         """Make the next `read` the last: it returns None."""
