@@ -88,14 +88,10 @@ class FrameDisplay:
         """name: as the glasses call themselves, "Frame 4F"; address: of those that were paired.
 
         Raises:
-            ConfigError: the glasses have no name, or are not paired with this machine; something is
-                not installed, or there is no such language.
+            ConfigError: the glasses are not paired with this machine, something is not installed,
+                or there is no such language.
         """
         phrases(language)
-        if not name:
-            raise ConfigError(
-                'hud.frame.name is empty; write what `bluetoothctl devices` shows, as "Frame 4F"'
-            )
         if not bonded(address):
             raise ConfigError(
                 f"the glasses {address} are not paired with this machine; pair them: "

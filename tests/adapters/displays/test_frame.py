@@ -256,11 +256,6 @@ def test_glasses_that_were_never_paired_are_refused(glasses: ImitatedGlasses) ->
     assert glasses.connects == 0
 
 
-def test_glasses_without_a_name_are_refused(glasses: ImitatedGlasses) -> None:
-    with pytest.raises(ConfigError, match=r"hud\.frame\.name is empty"):
-        FrameDisplay("", ADDRESS, language="en", glasses=lambda: glasses, bonded=lambda _: True)
-
-
 @pytest.mark.parametrize("room", [2, 3, 7, 20, 240])
 def test_long_texts_go_in_pieces(room: int) -> None:
     glasses = ImitatedGlasses(room=room)
