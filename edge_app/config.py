@@ -285,15 +285,6 @@ class VoiceConfig(_Section):
     retry_s: float = 10.0
 
 
-class FrameConfig(_Section):
-    """Brilliant Labs' Frame. name: "Frame 4F"; address: of the pair that this machine was paired
-    with, see `bluetoothctl devices`.
-    """
-
-    name: str = ""
-    address: str = ""
-
-
 class HudConfig(_Section):
     """What the wearer sees and hears.
 
@@ -301,7 +292,6 @@ class HudConfig(_Section):
     oled:    for display = "oled".
     framebuffer: the device for display = "framebuffer".
     web:     for display = "web".
-    frame:   for display = "frame".
     fonts:   TrueType or OpenType files, tried in order for each name; none: DejaVu Sans, where it
              is installed. What they lack is never drawn as a box.
     speech:  names are also spoken, as [hud.voice] says.
@@ -311,11 +301,10 @@ class HudConfig(_Section):
     The rest: see `edge_app.core.steady.PresentSettings`.
     """
 
-    display: Literal["auto", "terminal", "oled", "framebuffer", "web", "frame", "none"] = "auto"
+    display: Literal["auto", "terminal", "oled", "framebuffer", "web", "none"] = "auto"
     oled: OledConfig = OledConfig()
     framebuffer: str = "/dev/fb0"
     web: WebConfig = WebConfig()
-    frame: FrameConfig = FrameConfig()
     fonts: tuple[str, ...] = ()
     speech: bool = False
     voice: VoiceConfig = VoiceConfig()

@@ -18,7 +18,6 @@ from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edge_app.adapters.bluetooth import is_bonded
 from edge_app.adapters.cameras import parse_source
 from edge_app.adapters.cameras.reopening import ReopeningCamera
 from edge_app.adapters.durable import file_state
@@ -49,7 +48,7 @@ from edge_app.app import (
 )
 from edge_app.config import Config
 from edge_app.core.calibrate import threshold_for
-from edge_app.errors import ConfigError, EdgeAppError
+from edge_app.errors import EdgeAppError
 from edge_app.evaluation.bench import machine
 from edge_app.ports import Clock
 from edge_app.records import Calibration, ClockState, Touch
@@ -421,16 +420,6 @@ def _is_closed(pin: str) -> bool:
         contact.close()
 
 
-def _glasses(address: str) -> Finding:
-    try:
-        if is_bonded(address):
-            return Finding("display", Health.WELL, f"the glasses {address} are paired")
-        fault = f"the glasses {address} are not paired; `bluetoothctl pair {address}` pairs them"
-    except ConfigError as error:
-        fault = str(error)
-    return Finding("display", Health.FAULT, fault)
-
-
 def _display(config: Config) -> Finding:
     hud = config.hud
     oled = hud.oled
@@ -443,8 +432,6 @@ def _display(config: Config) -> Finding:
             device, remedy = buses[oled.bus], f"enable {oled.bus.upper()} with `raspi-config`"
         case "framebuffer":
             device, remedy = Path(hud.framebuffer), "check hud.framebuffer and the display's driver"
-        case "frame":
-            return _glasses(hud.frame.address)
         case _:
             return Finding("display", Health.NOT_USED, f'hud.display is "{hud.display}"')
     if not device.exists():

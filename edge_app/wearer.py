@@ -176,18 +176,10 @@ def _web(config: Config, home: Home, _origin: FrameOrigin) -> Display:
     return WebDisplay(page_address(config, home), language=config.hud.language)
 
 
-def _frame(config: Config, _home: Home, _origin: FrameOrigin) -> Display:
-    from edge_app.adapters.displays.frame import FrameDisplay  # noqa: PLC0415 - it brings asyncio
-
-    frame = config.hud.frame
-    return FrameDisplay(frame.name, frame.address, language=config.hud.language)
-
-
 _DISPLAYS: Mapping[str, Callable[[Config, Home, FrameOrigin], Display]] = {
     "terminal": _terminal,
     "oled": _oled,
     "framebuffer": _framebuffer,
     "web": _web,
-    "frame": _frame,
     "none": lambda _config, _home, _origin: NullDisplay(),
 }

@@ -231,7 +231,7 @@ def test_an_option_is_no_sound_device(device: str) -> None:
 def test_what_the_documentation_configures_can_be_configured() -> None:
     page = (ROOT / "docs/wearer.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 6
     for block in blocks:
         stated = tomllib.loads(block)["hud"]
         Announcer(make_config({"hud": stated}), Ear(), SetClock())
