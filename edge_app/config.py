@@ -258,6 +258,16 @@ class WebConfig(_Section):
     key_file: str = ""
 
 
+class FrameConfig(_Section):
+    """Brilliant Labs' Frame, over Bluetooth LE.
+
+    address: of the glasses, as `bluetoothctl devices Paired` shows it. Names are sent to paired
+             glasses, over an encrypted link, or not at all.
+    """
+
+    address: Annotated[str, Field(pattern=r"^([0-9A-F]{2}(:[0-9A-F]{2}){5})?$")] = ""
+
+
 class VoiceConfig(_Section):
     """How names are spoken, with speech = true.
 
@@ -292,6 +302,7 @@ class HudConfig(_Section):
     oled:    for display = "oled".
     framebuffer: the device for display = "framebuffer".
     web:     for display = "web".
+    frame:   for display = "frame".
     fonts:   TrueType or OpenType files, tried in order for each name; none: DejaVu Sans, where it
              is installed. What they lack is never drawn as a box.
     speech:  names are also spoken, as [hud.voice] says.
@@ -301,10 +312,11 @@ class HudConfig(_Section):
     The rest: see `edge_app.core.steady.PresentSettings`.
     """
 
-    display: Literal["auto", "terminal", "oled", "framebuffer", "web", "none"] = "auto"
+    display: Literal["auto", "terminal", "oled", "framebuffer", "web", "frame", "none"] = "auto"
     oled: OledConfig = OledConfig()
     framebuffer: str = "/dev/fb0"
     web: WebConfig = WebConfig()
+    frame: FrameConfig = FrameConfig()
     fonts: tuple[str, ...] = ()
     speech: bool = False
     voice: VoiceConfig = VoiceConfig()

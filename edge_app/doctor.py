@@ -432,6 +432,8 @@ def _display(config: Config) -> Finding:
             device, remedy = buses[oled.bus], f"enable {oled.bus.upper()} with `raspi-config`"
         case "framebuffer":
             device, remedy = Path(hud.framebuffer), "check hud.framebuffer and the display's driver"
+        case "frame":
+            return _glasses(hud.frame.address)
         case _:
             return Finding("display", Health.NOT_USED, f'hud.display is "{hud.display}"')
     if not device.exists():
@@ -441,6 +443,22 @@ def _display(config: Config) -> Finding:
     else:
         return Finding("display", Health.WELL, f"{device} is there")
     return Finding("display", Health.FAULT, f"{fault}, or choose another hud.display")
+
+
+def _glasses(address: str) -> Finding:
+    from edge_app.adapters.displays.frame import (  # noqa: PLC0415 - it brings asyncio
+        require_glasses,
+    )
+
+    try:
+        require_glasses(address)
+    except EdgeAppError as error:
+        return Finding("display", Health.FAULT, str(error))
+    return Finding(
+        "display",
+        Health.WELL,
+        "the glasses are paired; whether their link is encrypted is asked before each packet",
+    )
 
 
 def _speech(config: Config) -> Finding:

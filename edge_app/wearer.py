@@ -45,6 +45,15 @@ def make_display(
     return _DISPLAYS[wanted](config, home, origin)
 
 
+def listen_to_taps(config: Config, display: Display, ask: Callable[[], None]) -> None:
+    """A tap on the glasses asks "who is this?", where they are the display."""
+    if config.hud.display == "frame":
+        from edge_app.adapters.displays.frame import FrameDisplay  # noqa: PLC0415 - as in _frame
+
+        if isinstance(display, FrameDisplay):
+            display.listen(ask)
+
+
 def page_address(config: Config, home: Home) -> PageAddress:
     """Where the wearer's page is served. Raises KeyFileError or StorageError."""
     from edge_app.adapters.displays.web import PageAddress  # noqa: PLC0415 - it brings asyncio
@@ -176,10 +185,17 @@ def _web(config: Config, home: Home, _origin: FrameOrigin) -> Display:
     return WebDisplay(page_address(config, home), language=config.hud.language)
 
 
+def _frame(config: Config, _home: Home, _origin: FrameOrigin) -> Display:
+    from edge_app.adapters.displays.frame import FrameDisplay  # noqa: PLC0415 - it brings asyncio
+
+    return FrameDisplay(config.hud.frame.address, language=config.hud.language)
+
+
 _DISPLAYS: Mapping[str, Callable[[Config, Home, FrameOrigin], Display]] = {
     "terminal": _terminal,
     "oled": _oled,
     "framebuffer": _framebuffer,
     "web": _web,
+    "frame": _frame,
     "none": lambda _config, _home, _origin: NullDisplay(),
 }

@@ -302,6 +302,12 @@ def display_bus_missing(device: Device) -> None:
     device.stated["hud.oled"] = {"i2c_bus": 61}
 
 
+def glasses_out_of_reach(device: Device) -> None:
+    device.patch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={device.folder}/no-bus")
+    device.stated["hud"]["display"] = "frame"
+    device.stated["hud.frame"] = {"address": "C0:FF:EE:00:00:01"}
+
+
 def framebuffer_missing(device: Device) -> None:
     (device.folder / "fb0").unlink()
 
@@ -440,6 +446,7 @@ ROWS: Final = (
     Row(light_missing, "indicator", "fault", ("cannot be driven", "check its name"), _CAMERA),
     Row(light_broken, "indicator", "fault", ("cannot be driven", "check its name"), _CAMERA),
     Row(display_bus_missing, "display", "fault", ("/dev/i2c-61 is not there", "raspi-config")),
+    Row(glasses_out_of_reach, "display", "fault", ("BlueZ does not answer", "apt install bluez")),
     Row(framebuffer_missing, "display", "fault", ("fb0 is not there", "hud.framebuffer")),
     Row(espeak_missing, "speech", "fault", ("not installed", "apt install espeak-ng")),
     Row(player_missing, "speech", "fault", ("aplay is not installed", "apt install alsa-utils")),

@@ -231,7 +231,7 @@ def test_an_option_is_no_sound_device(device: str) -> None:
 def test_what_the_documentation_configures_can_be_configured() -> None:
     page = (ROOT / "docs/wearer.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         stated = tomllib.loads(block)["hud"]
         Announcer(make_config({"hud": stated}), Ear(), SetClock())
@@ -262,6 +262,7 @@ def test_the_chosen_display_is_built(home: Home, hud: dict[str, object], kind: t
         ({"display": "oled", "oled": {"i2c_bus": 63}}, "/dev/i2c-63"),
         ({"display": "framebuffer", "framebuffer": "/dev/fb99"}, "/dev/fb99"),
         ({"display": "oled", "fonts": ["/nowhere.ttf"]}, "nowhere.ttf"),
+        ({"display": "frame"}, "hud.frame.address"),
     ],
 )
 def test_hardware_and_files_that_are_not_there(

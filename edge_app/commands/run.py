@@ -30,7 +30,7 @@ from edge_app.device import Device, Outputs, RunSummary, stop_on_signals
 from edge_app.errors import DeliveryError
 from edge_app.ports import Display, FrameSource
 from edge_app.records import FrameOrigin, Rejection
-from edge_app.wearer import make_display, make_fonts, make_speaker, page_address
+from edge_app.wearer import listen_to_taps, make_display, make_fonts, make_speaker, page_address
 
 
 class Output(StrEnum):
@@ -111,6 +111,8 @@ def run(
             stop=stop,
             manager=ServiceManager(os.environ.get("NOTIFY_SOCKET")),
         )
+        if not demo:
+            listen_to_taps(config, display, device.ask)
         button = nullcontext() if demo else listening_button(config, session.clock, device.ask)
         with stop_on_signals(stop, device.ask), button:
             result = device.run()
