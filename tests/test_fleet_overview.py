@@ -79,7 +79,8 @@ def test_a_fleet_of_nobody(fleet: Fleet) -> None:
 
 
 def test_people_are_there_from_their_publication_on(fleet: Fleet) -> None:
-    fleet.enrol([person(1), person(2)])
+    first = person(1)
+    fleet.enrol([first, person(2)])
     assert (seen(fleet).people, seen(fleet).waiting) == ((), 2)
     fleet.publish()
     fleet.enrol([person(3)])
@@ -92,7 +93,7 @@ def test_people_are_there_from_their_publication_on(fleet: Fleet) -> None:
     ]
     assert set(states(found).values()) == {PersonState.VALID}
     assert {p.station_id for p in found.people} == {found.stations[0].station_id}
-    consent = person(1).consent.record
+    consent = first.consent.record
     ends = found.people[0].valid_until
     assert ends == consent.event_time + timedelta(seconds=consent.validity_duration_s)
 
