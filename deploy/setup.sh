@@ -77,6 +77,7 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Pyth
     command -v aplay >/dev/null || missing="$missing alsa-utils"
     { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 ||
         missing="$missing postgresql"
+    command -v dbus-daemon >/dev/null || missing="$missing dbus-daemon"
     command -v systemd-analyze >/dev/null || missing="$missing systemd"
     # shellcheck disable=SC2086  # a list of packages, meant to be split
     [ -z "$missing" ] || need $missing
