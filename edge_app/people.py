@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +14,13 @@ from edge_app.core.revocation import normalise_code, revocation_sha256
 from edge_app.errors import GalleryError
 from edge_app.ports import Clock
 from edge_app.records import Enrolment
+
+Progress = Callable[[str, int, int], None]
+"""Is told what is done, how many of it, and of how many."""
+
+
+def _unwatched(_what: str, _done: int, _of: int) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +37,33 @@ class Person:
     fault: str
 
 
-def list_people(config: Config, home: Home, clock: Clock) -> list[Person]:
+def list_people(
+    config: Config, home: Home, clock: Clock, progress: Progress = _unwatched
+) -> list[Person]:
     """Everyone in the store, those who may not be matched last. Raises GalleryError."""
-    people = [_person(enrolment, fault) for enrolment, fault in _everyone(config, home, clock)]
+    everyone, fault = _read(home, progress), _faults(config, home, clock)
+    people = []
+    for number, enrolment in enumerate(everyone, 1):
+        people.append(_person(enrolment, fault(enrolment)))
+        if not number % _TELL_EVERY or number == len(everyone):
+            progress("Checking consents", number, len(everyone))
     return sorted(people, key=lambda p: (p.fault != "", p.name))
 
 
-def export_person(config: Config, home: Home, person_id: str, clock: Clock) -> str:
+_TELL_EVERY = 100
+
+
+def export_person(
+    config: Config, home: Home, person_id: str, clock: Clock, progress: Progress = _unwatched
+) -> str:
     """What is stored of one person, as JSON, for that person, whether they are matched or not.
 
     Templates are named by their hashes: their numbers never leave the device (P5). Raises
     GalleryError if nobody has this id.
     """
-    for enrolment, fault in _everyone(config, home, clock):
+    for enrolment in _read(home, progress):
         if enrolment.person_id == person_id:
-            return record_json(enrolment, fault)
+            return record_json(enrolment, _faults(config, home, clock)(enrolment))
     raise GalleryError(f"nobody here has the id {person_id}; see `familiar people list`")
 
 
@@ -57,9 +77,9 @@ def person_with_code(
         GalleryError: the store cannot be read.
     """
     digest = revocation_sha256(normalise_code(code))
-    for enrolment, fault in _everyone(config, home, clock):
+    for enrolment in _read(home, _unwatched):
         if enrolment.consent.record.revocation_sha256 == digest:
-            return enrolment, fault
+            return enrolment, _faults(config, home, clock)(enrolment)
     return None
 
 
@@ -76,13 +96,20 @@ def record_json(enrolment: Enrolment, fault: str) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 
-def _everyone(config: Config, home: Home, clock: Clock) -> list[tuple[Enrolment, str]]:
-    """All stored people, each with why they are not matched, or an empty text."""
+def _read(home: Home, progress: Progress) -> tuple[Enrolment, ...]:
+    return home.store().everyone(lambda done, of: progress("Reading people", done, of))
+
+
+def _faults(config: Config, home: Home, clock: Clock) -> Callable[[Enrolment], str]:
+    """Tells of a person why they are not matched, or an empty text."""
     use = intended_use(config, home, embedder_sha256(config))
-    store, now = home.store(), clock.now()
-    tombstones = store.tombstones()
-    faults = ((p, check(p, use, tombstones=tombstones, now=now)) for p in store.everyone())
-    return [(person, "" if fault is None else fault.value) for person, fault in faults]
+    tombstones, now = home.store().tombstones(), clock.now()
+
+    def fault(person: Enrolment) -> str:
+        found = check(person, use, tombstones=tombstones, now=now)
+        return "" if found is None else found.value
+
+    return fault
 
 
 def _person(enrolment: Enrolment, fault: str) -> Person:

@@ -7,7 +7,7 @@ import http.server
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,10 +99,12 @@ class Fleet:
     def leave(self, number: int) -> None:
         note_revocation(self.operator.inbox, code_of(number))
 
-    def publish(self, shift: timedelta = timedelta()) -> Publication:
-        return publish_gallery(
-            self.config, self.operator, ShiftedClock(shift), lambda _what, _done, _of: None
-        )
+    def publish(
+        self,
+        shift: timedelta = timedelta(),
+        progress: Callable[[str, int, int], None] = lambda _what, _done, _of: None,
+    ) -> Publication:
+        return publish_gallery(self.config, self.operator, ShiftedClock(shift), progress)
 
     def sync(
         self, home: Home, url: str, *, clock: SystemClock = CLOCK, config: Config | None = None

@@ -185,6 +185,15 @@ def test_the_list_of_people_shortens_nothing(enrolled: Familiar, columns: str) -
         assert text in shown
 
 
+def test_names_are_shown_as_they_are(familiar: Familiar, media: Path) -> None:
+    name = ("--name", ":smile: [red]Zoë 山田", "--purpose", "assist")
+    assert not familiar("enrol", "--demo", *name, "--source", media / "enrolled-1.jpg").status
+    (person,) = json.loads(familiar("people", "list", "--json").out)
+    assert person["name"] == name[1]
+    for columns in ("60", "120"):
+        assert name[1] in familiar("people", "list", environment={"COLUMNS": columns}).out
+
+
 def test_the_code_on_the_receipt_lets_the_person_leave(familiar: Familiar, media: Path) -> None:
     receipt = familiar("enrol", "--demo", *PERSON, "--source", media / "enrolled-1.jpg").out
     lines = receipt.splitlines()

@@ -70,6 +70,17 @@ def test_whoever_enrols_at_a_station_is_known_at_every_device(fleet: Fleet, url:
         assert names(CONFIG, gate) == {"Name 1", "Name 2"}
 
 
+def test_publishing_tells_how_far_it_has_come(fleet: Fleet) -> None:
+    fleet.device("gate")
+    fleet.enrol([person(1), person(2)])
+    told: dict[str, list[tuple[int, int]]] = {}
+    fleet.publish(progress=lambda what, done, of: told.setdefault(what, []).append((done, of)))
+    assert told["Reading the inbox"] == [(1, 2), (2, 2)]
+    assert told["Wrapping keys"][-1] == (1, 1)
+    done, of = told["Writing shards"][-1]
+    assert done == of
+
+
 def test_every_command_may_be_repeated(fleet: Fleet, url: str) -> None:
     gate = fleet.device("gate")
     fleet.enrol([person(1)])

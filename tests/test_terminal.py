@@ -78,6 +78,16 @@ def test_what_takes_long_says_how_long_it_still_takes(tmp_path: Path) -> None:
     assert "Timing" not in shown([*command, "--json"], tmp_path).decode()
 
 
+def test_no_bar_is_for_a_file_even_if_it_wants_colours(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edge_app", "bench", "--calls", "5", "--templates", "100"]
+    environment = {**os.environ, "FORCE_COLOR": "1", "HOME": str(tmp_path)}
+    piped = subprocess.run(
+        command, capture_output=True, check=True, cwd=ROOT, timeout=60, env=environment
+    )
+    assert piped.stderr == b""
+    assert b"Timing" not in shown(command, tmp_path, TERM="dumb")
+
+
 def test_colours_are_for_terminals_that_want_them(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edge_app", "--help"]
     assert b"\x1b[" in shown(command, tmp_path)

@@ -184,12 +184,22 @@ class GalleryStore:
         """
         return self._of_one_generation(lambda index: self._load(index, use, now))
 
-    def everyone(self) -> tuple[Enrolment, ...]:
-        """All stored people in full, whether they may be used or not. Raises GalleryError."""
+    def everyone(
+        self, come: Callable[[int, int], None] = lambda _done, _of: None
+    ) -> tuple[Enrolment, ...]:
+        """All stored people in full, whether they may be used or not.
+
+        come: is called with how many of how many blocks were read.
+
+        Raises GalleryError.
+        """
 
         def read(index: _Index) -> tuple[Enrolment, ...]:
-            blocks = self._blocks(index)
-            return tuple(person for ref in index.blocks for person in blocks.people(ref))
+            blocks, people = self._blocks(index), list[Enrolment]()
+            for number, ref in enumerate(index.blocks, 1):
+                people += blocks.people(ref)
+                come(number, len(index.blocks))
+            return tuple(people)
 
         return self._of_one_generation(read)
 

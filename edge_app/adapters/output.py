@@ -84,6 +84,11 @@ def discard_rest(stream: TextIO) -> None:
         os.close(null)
 
 
+def is_watched(stream: TextIO) -> bool:
+    """Whether it is a terminal that can redraw a line. No wish for colours makes a file one."""
+    return stream.isatty() and os.environ.get("TERM", "") not in {"", "dumb", "unknown"}
+
+
 def visible(text: str) -> str:
     """The text with control characters escaped: what others typed or sent may hold some."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -27,13 +27,15 @@ from rich.progress import (
 
 from edge_app.adapters.cameras import SourceSpec, parse_source
 from edge_app.adapters.clock import SystemClock
+from edge_app.adapters.output import is_watched
 from edge_app.app import Home
 from edge_app.config import Config
 from edge_app.core.acknowledge import Erasure
 from edge_app.errors import ConfigError, StorageError
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Plain text, as it is: a name may well be ":smile:" or "[red]".
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 Source = Annotated[
     list[str] | None,
@@ -95,13 +97,13 @@ def progress(*, quiet: bool) -> Progress:
         console=err,
         transient=True,
         redirect_stdout=False,
-        disable=quiet or not err.is_terminal,
+        disable=quiet or not is_watched(sys.stderr),
     )
 
 
 @contextmanager
 def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each thing that takes long."""
+    """A bar, with the time left, for each thing that takes long; on a terminal only."""
     shown = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -109,7 +111,7 @@ def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
         console=err,
         transient=True,
-        disable=quiet or not err.is_terminal,
+        disable=quiet or not is_watched(sys.stderr),
     )
     tasks: dict[str, Any] = {}
 

@@ -35,7 +35,7 @@ def doctor(
         findings.append(finding)
         if not as_json:
             colour = _HEALTH_COLOURS[finding.health]
-            out.print(f"[{colour}]{finding.health:<9}[/]", end="")
+            out.print(f"{finding.health:<9}", style=colour, end="")
             line = visible(f"{finding.part}: {finding.detail}")
             out.print(line, markup=False, soft_wrap=True)
     if as_json:

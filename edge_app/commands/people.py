@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len, set_cell_size
 
+from edge_app.adapters.output import visible
 from edge_app.adapters.revocation_client import ask_erasure, send_revocation
-from edge_app.commands.console import AsJson, Session, erased, in_a_terminal, out, print_json
+from edge_app.commands.console import (
+    AsJson,
+    Session,
+    bars,
+    erased,
+    in_a_terminal,
+    out,
+    print_json,
+)
 from edge_app.errors import ConfigError, DeliveryError
 from edge_app.people import Person, export_person, list_people
 from edge_app.remote import revoke_at_device
@@ -28,56 +36,47 @@ app = typer.Typer(
 def people_list(context: typer.Context, as_json: AsJson = False) -> None:
     """Everyone in the gallery, and why some of them are not matched."""
     session: Session = context.obj
-    people = list_people(session.config, session.home, session.clock)
+    with bars(quiet=as_json) as progress:
+        people = list_people(session.config, session.home, session.clock, progress)
     if as_json:
         print_json([asdict(person) for person in people])
         return
     if not people:
         out.print("Nobody is enrolled. Begin with `familiar enrol --help`.")
-    elif out.width < _TABLE_COLUMNS:
-        _print_people_below_each_other(people)
-    else:
-        _print_people_table(people)
-
-
-_TABLE_COLUMNS = 100
-"""Width in characters from which the table of people fits."""
-
-
-def _print_people_table(people: Sequence[Person]) -> None:
-    table = Table(box=None)
+        return
+    rows = [_cells(person) for person in people]
+    widths = [max(map(cell_len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
     # Ids, dates and states are read to act on: they are never shortened.
-    table.add_column("id", no_wrap=True)
-    table.add_column("name", overflow="fold")
-    table.add_column("relation", overflow="fold")
-    table.add_column("templates", justify="right", no_wrap=True)
-    table.add_column("valid until", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for person in people:
-        table.add_row(
-            person.person_id,
-            Text(person.name),
-            Text(person.relation),
-            str(person.templates),
-            _until(person),
-            _state(person),
-        )
-    out.print(table)
+    fits = sum(widths) + len(_GAP) * len(widths) <= out.width
+    sys.stdout.writelines(_table(rows, widths) if fits else _below_each_other(rows))
 
 
-def _print_people_below_each_other(people: Sequence[Person]) -> None:
-    for person in people:
-        facts = {
-            "name": person.name,
-            "relation": person.relation,
-            "templates": str(person.templates),
-            "valid until": _until(person),
-            "state": _state(person),
-        }
-        out.print(person.person_id, soft_wrap=True)
-        for label, value in facts.items():
+_HEADINGS = ("id", "name", "relation", "templates", "valid until", "state")
+_GAP = "  "
+
+
+def _cells(person: Person) -> tuple[str, ...]:
+    return (
+        person.person_id,
+        visible(person.name),
+        visible(person.relation),
+        str(person.templates),
+        _until(person),
+        _state(person),
+    )
+
+
+def _table(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
+    for row in (_HEADINGS, *rows):
+        yield _GAP.join(map(set_cell_size, row, widths)).rstrip() + "\n"
+
+
+def _below_each_other(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for person_id, *facts in rows:
+        yield f"{person_id}\n"
+        for label, value in zip(_HEADINGS[1:], facts, strict=True):
             if value:
-                out.print(f"  {label + ':':<13}{value}", markup=False, soft_wrap=True)
+                yield f"  {label + ':':<13}{value}\n"
 
 
 def _until(person: Person) -> str:
@@ -92,7 +91,8 @@ def _state(person: Person) -> str:
 def people_export(context: typer.Context, person_id: str) -> None:
     """Print what is stored of one person, for that person, as JSON."""
     session: Session = context.obj
-    record = export_person(session.config, session.home, person_id, session.clock)
+    with bars(quiet=False) as progress:
+        record = export_person(session.config, session.home, person_id, session.clock, progress)
     out.print(record, markup=False, soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from edge_app.adapters.output import is_watched
 from edge_app.core.decode import same_face, suppress
 from edge_app.core.embed import average
 from edge_app.core.geometry import around
@@ -191,8 +193,14 @@ def read_faces(
 def with_progress(
     items: Iterable[_Item], what: str, *, total: int | None = None
 ) -> Iterable[_Item]:
-    """The items, with a progress bar and the time left on standard error.
+    """The items, with a progress bar and the time left, if standard error is a terminal.
 
     total: how many they are, if they cannot say.
     """
-    return track(items, description=what, total=total, console=Console(stderr=True))
+    return track(
+        items,
+        description=what,
+        total=total,
+        console=Console(stderr=True),
+        disable=not is_watched(sys.stderr),
+    )

@@ -137,7 +137,7 @@ def publish(
             rules.model_sha256,
             {s.station_id: bytes.fromhex(s.public_key) for s in book.stations},
         )
-        inbox = _read_inbox(folder, fleet.fleet, use, book, now)
+        inbox = _read_inbox(folder, fleet.fleet, use, book, now, progress=progress)
         changes = _changes(book, inbox, use, now)
         if changes.any(book) or not book.generation:
             generation = _Generation(
@@ -173,7 +173,13 @@ def publish(
 
 
 def _read_inbox(
-    folder: OperatorFolder, fleet: str, use: IntendedUse, book: Book, now: datetime
+    folder: OperatorFolder,
+    fleet: str,
+    use: IntendedUse,
+    book: Book,
+    now: datetime,
+    *,
+    progress: Progress,
 ) -> _Inbox:
     inbox = _Inbox()
     departed = {d.digest for d in book.departed}
@@ -188,7 +194,9 @@ def _read_inbox(
             inbox.refused.append((path, str(error)))
     barred = departed | inbox.digests
     operator = folder.operator_key()
-    for path in (p for p in waiting if p.suffix == ENROLMENT_SUFFIX):
+    enrolments = [p for p in waiting if p.suffix == ENROLMENT_SUFFIX]
+    for number, path in enumerate(enrolments, 1):
+        progress("Reading the inbox", number, len(enrolments))
         try:
             if path.stat().st_size > MAX_ENVELOPE_BYTES:
                 raise GalleryError("this enrolment is larger than any can be; enrol again")

@@ -80,7 +80,9 @@ def test_person_who_is_not_matched_is_listed_and_exported_whole(
     """The right of access does not end with the consent."""
     person_id = enrol_pictures(config, home, [media / "enrolled-1.jpg"]).person_id
     now, later = SystemClock(), LaterClock(400)
-    (person,) = list_people(config, home, now)
+    told: list[tuple[str, int, int]] = []
+    (person,) = list_people(config, home, now, lambda *come: told.append(come))
+    assert told == [("Reading people", 1, 1), ("Checking consents", 1, 1)]
     (expired,) = list_people(config, home, later)
     assert (person.fault, expired.fault) == ("", "expired")
     for each in (person, expired):

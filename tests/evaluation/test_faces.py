@@ -5,11 +5,19 @@ import numpy as np
 import pytest
 
 from edge_app.errors import MediaError
-from edge_app.evaluation.faces import read_faces
+from edge_app.evaluation.faces import read_faces, with_progress
 from edge_app.records import Detection, FaceMesh, Float32Array, ImageBgr
 from tests.evaluation.fakes import FakePipeline, detection, reader
 
 IMAGE = np.full((100, 120, 3), 50, np.uint8)
+
+
+def test_progress_is_for_terminals(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert [*with_progress(range(3), "Reading faces")] == [0, 1, 2]
+    assert capsys.readouterr().err == ""
 
 
 def test_no_face_is_none_after_both_detectors_looked() -> None:
