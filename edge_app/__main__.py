@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -46,6 +47,11 @@ _COMMANDS: Final = {
 class _Commands(TyperGroup):
     """Imports a command when it is called: a device that starts needs no evaluation, no web."""
 
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        names: Any = dict.fromkeys(_COMMANDS)  # to suggest the near one
+        self.commands = names
+
     def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - overrides
         return [*_COMMANDS]
 
@@ -60,18 +66,38 @@ class _Commands(TyperGroup):
         else:
             parent.command(cmd_name)(found)
         command = typer.main.get_group(parent).commands[cmd_name]
-        _let_flow(command)
+        _fit(command)
         return command
 
+    def get_params(self, ctx: Any) -> Any:
+        return _without_types_of_flags(super().get_params(ctx))
 
-def _let_flow(command: Any) -> None:
-    """Let each paragraph of the help fill the terminal's lines, instead of those of its source."""
+
+def _without_types_of_flags(params: Any) -> Any:
+    """A flag takes no value, so its help names none."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
+def _fit(command: Any) -> None:
+    """Let each paragraph of the help fill the terminal's lines, instead of those of its source.
+
+    Where a table of options would shorten their names, there is none.
+    """
+    command.rich_markup_mode = _HELP
+    context = typer.Context(command, help_option_names=_HELP_OPTIONS)
+    _without_types_of_flags(command.get_params(context))
     if command.help:
         paragraphs = command.help.split("\n\n")
         command.help = "\n\n".join(" ".join(text.split("\n")) for text in paragraphs)
     for inner in getattr(command, "commands", {}).values():
-        _let_flow(inner)
+        _fit(inner)
 
+
+_HELP: Final[Literal["rich"] | None] = "rich" if shutil.get_terminal_size().columns >= 72 else None
+_HELP_OPTIONS: Final = ["-h", "--help"]
 
 app = typer.Typer(
     cls=_Commands,
@@ -82,8 +108,9 @@ app = typer.Typer(
         "then `familiar run`. Without a camera: `make demo`."
     ),
     no_args_is_help=True,
+    rich_markup_mode=_HELP,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": _HELP_OPTIONS},
 )
 
 

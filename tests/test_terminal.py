@@ -41,6 +41,24 @@ def completed(path: str, *words: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.parametrize(
+    ("shell", "offered"),
+    [("zsh", '"config":"The configuration'), ("fish", "config\tThe configuration")],
+)
+def test_other_shells_are_told_what_fits(path: str, shell: str, offered: str) -> None:
+    environment = {
+        "PATH": path,
+        "_FAMILIAR_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": "familiar conf",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    done = subprocess.run(
+        ["familiar"], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert offered in done.stdout
+    assert "calibrate" not in done.stdout
+
+
 def test_bash_completes_commands_and_options(path: str) -> None:
     assert completed(path, "familiar", "conf") == ["config"]
     assert completed(path, "familiar", "people", "") == ["list", "export", "remove"]
@@ -105,11 +123,31 @@ def test_help_fills_the_lines_of_the_terminal(command: tuple[str, ...], columns:
         [sys.executable, "-m", "edge_app", *command, "--help"], capture_output=True, check=True,
         cwd=ROOT, text=True, env={**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"},
     )  # fmt: skip
-    text, _, _ = done.stdout.partition("╭")
+    text = re.split(r"╭|\nOptions:", done.stdout)[0]
     for paragraph in re.split(r"\n\s*\n", text):
         lines = [line.strip() for line in paragraph.strip().splitlines()]
         for line, following in itertools.pairwise(lines):
-            assert len(line) + 1 + len(following.split()[0]) > columns - 2, paragraph
+            assert len(line) + 1 + len(following.split()[0]) > columns - 4, paragraph
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+@pytest.mark.parametrize("command", [(), ("evaluate", "video"), ("operator", "publish")])
+def test_help_shortens_no_option_and_names_no_type_of_a_flag(
+    command: tuple[str, ...], columns: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_app", *command, "--help"], capture_output=True, check=True,
+        cwd=ROOT, text=True, env={**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"},
+    )  # fmt: skip
+    assert "bool" not in done.stdout
+    assert "…" not in done.stdout
+    for option in ("--help", *(("--install-completion",) if not command else ())):
+        assert option in done.stdout
+
+
+def test_a_near_command_is_suggested(tmp_path: Path) -> None:
+    said = shown([sys.executable, "-m", "edge_app", "confg"], tmp_path, COLUMNS="80").decode()
+    assert "Did you mean 'config'?" in said
 
 
 def test_a_replay_says_how_long_it_still_takes(tmp_path: Path, media: Path) -> None:

@@ -145,11 +145,19 @@ def _plain(text: str) -> str:
     return re.sub(r"( The rest)?[;,:]? [Ss]ee `edge_app[^`]*`\.?", "", text)
 
 
+_ABOUT_COMMANDS = """\
+`familiar COMMAND --help` says the same. `familiar --install-completion` teaches the shell (bash,
+zsh, fish) to complete commands and options; in zsh, the first Tab only loads it.
+
+Options before the command:
+"""
+
+
 def commands() -> str:
     """The page of all commands."""
     parts = [
         f"# Commands\n{_WRITTEN_BY}",
-        "`familiar COMMAND --help` says the same. Options before the command:\n",
+        _ABOUT_COMMANDS,
     ]
     root: Any = typer.main.get_command(app)
     context = root.context_class(root, info_name="familiar")
