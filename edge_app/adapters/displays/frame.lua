@@ -11,6 +11,7 @@ function Take.r(m) Rows[#Rows + 1] = row(m) end
 function Take.d() local rows = Rows Rows = {} Lit = true draw(rows) end
 function Take.l(m) Lost = row(m) end
 function Take.b() end
+function Take.q() Rows = {} Lit = false draw({}) end
 function hear(m) Heard = frame.time.utc() tell(pcall(Take[m:sub(1, 1)], m) and "k" or "e") end
 function watch() if Lit and frame.time.utc() - Heard > 6 then Lit = false draw({Lost}) end end
 function step() local m = table.remove(Inbox, 1) if m then hear(m) end if Tapped then Tapped = false tell("t") end watch() end

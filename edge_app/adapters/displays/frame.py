@@ -15,6 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from edge_app.adapters.bluetooth import (
@@ -115,9 +116,8 @@ class FrameDisplay:
             except ConfigError as error:
                 self._complain(str(error))
             except Exception as error:  # noqa: BLE001 - the SDK raises Exception itself
-                self._complain(
-                    f"they are not reached ({type(error).__name__}); are they on, and near?"
-                )
+                fault = str(error) or type(error).__name__
+                self._complain(f"they are not reached ({fault}); are they on, and near?")
             if not self._closing:
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
@@ -141,15 +141,15 @@ class FrameDisplay:
         shown: tuple[Row, ...] | None = None
         while True:
             self._changed.clear()
-            closing = self._closing
-            wanted = () if closing else rows(self._view, self._language)
+            if self._closing:
+                await link.leave()
+                return
+            wanted = rows(self._view, self._language)
             if wanted == shown:
                 await link.beat()
             else:
                 await link.draw(wanted)
                 shown = wanted
-            if closing:
-                return
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _BEAT_S)
 
@@ -216,6 +216,10 @@ class _Link:
         """Keep what is shown: the glasses take it away when they hear nothing."""
         await self._say(b"b")
 
+    async def leave(self) -> None:
+        """Leave them dark, without a word of a lost link."""
+        await self._say(b"q")
+
     async def _require_theirs(self) -> None:
         """The SDK connects by name; hold that these are the paired glasses, and no others."""
         linked = [p for p in await peers() if p.connected and _SERVICE in p.services]
@@ -260,12 +264,8 @@ def _packed(row: Row) -> bytes:
 
 
 def _require_sdk() -> None:
-    try:
-        import brilliant_ble  # noqa: F401, PLC0415 - the extra `frame`
-    except ImportError as error:
-        raise ConfigError(
-            "the glasses' SDK is not installed; `pip install 'familiar-edge[frame]'`"
-        ) from error
+    if find_spec("brilliant_ble") is None:  # it is imported in the display's own thread
+        raise ConfigError("the glasses' SDK is not installed; `pip install 'familiar-edge[frame]'`")
     # At DEBUG they write every packet, and with it names, to the log.
     for name in ("bleak", "dbus_fast"):
         logging.getLogger(name).setLevel(logging.INFO)
