@@ -16,6 +16,7 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -179,6 +180,7 @@ def test_people_are_listed_exported_and_removed(enrolled: Familiar) -> None:
 @pytest.mark.parametrize("columns", ["60", "80", "100"])
 def test_the_list_of_people_shortens_nothing(enrolled: Familiar, columns: str) -> None:
     (person,) = json.loads(enrolled("people", "list", "--json").out)
+    assert datetime.fromisoformat(person["valid_until"]).isoformat() == person["valid_until"]
     shown = enrolled("people", "list", environment={"COLUMNS": columns}).out
     assert max(map(len, shown.splitlines())) <= int(columns)
     for text in (person["person_id"], "Zebedee Quux", person["valid_until"][:10], "demo"):

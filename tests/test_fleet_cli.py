@@ -58,6 +58,12 @@ def test_from_an_empty_folder_to_a_synced_device(tmp_path: Path) -> None:
     assert (status["generation"], status["people"], len(status["devices"])) == (1, 0, 1)
 
 
+def test_a_path_stays_in_one_piece(tmp_path: Path) -> None:
+    folder = f"[b]{'long' * 40}"
+    ask = ("operator", "init", "--dir", folder, "--fleet", "f", "--purpose", "assist")
+    assert f"{folder}/root.json\n" in familiar(*ask, cwd=tmp_path).stdout
+
+
 def test_a_station_enrols_the_living_only(tmp_path: Path) -> None:
     familiar("operator", "init", "--dir", "op", "--fleet", "f", "--purpose", "assist", cwd=tmp_path)
     done = familiar(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -33,9 +34,23 @@ from edge_app.config import Config
 from edge_app.core.acknowledge import Erasure
 from edge_app.errors import ConfigError, StorageError
 
-# Plain text, as it is: a name may well be ":smile:" or "[red]".
-out = Console(highlight=False, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+class PlainConsole(Console):
+    """Prints text as it is: a name may well be ":smile:" or "[red]".
+
+    The terminal breaks its lines, not we: a path stays in one piece, also in a file.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **how: Any) -> None:
+        text = all(isinstance(each, str) for each in objects)
+        super().print(*objects, soft_wrap=text if soft_wrap is None else soft_wrap, **how)
+
+
+out = PlainConsole()
+err = PlainConsole(stderr=True)
 
 Source = Annotated[
     list[str] | None,
@@ -141,12 +156,21 @@ def stopped_by_signals() -> Iterator[Event]:
             signal.signal(number, handler)
 
 
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, default=_as_text)
+
+
+def _as_text(value: object) -> str:
+    """Times as RFC 3339 has them, everything else as it prints itself."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
 def print_json(value: Any) -> None:
-    out.print(json.dumps(value, indent=2, default=str), markup=False, soft_wrap=True)
+    out.print(_json(value))
 
 
 def write_json(path: Path, value: Any) -> None:
     try:
-        path.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+        path.write_text(_json(value) + "\n", encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; name another file") from error
