@@ -168,7 +168,7 @@ deb-test: ## install, provision, update, roll back and remove the package in a c
 docs: ## the documentation as a site in build/site; a link that leads nowhere fails
 	@deploy/setup.sh docs
 	build/docs/bin/mkdocs build --quiet --strict -f deploy/docs/mkdocs.yml
-	@echo "Look at build/site/index.html."
+	@echo "Look at build/site/index.html. To search it: python3 -m http.server -d build/site, then localhost:8000."
 
 reference: ## write docs/reference/ and the picture of the architecture anew, from the program itself
 	@deploy/setup.sh dev

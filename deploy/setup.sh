@@ -25,6 +25,7 @@ need() {
 }
 
 mkdir -p build
+command -v "$python" >/dev/null || [ "$python" = python3 ] || fail "there is no $python; name another with  make PYTHON=python3.11"
 command -v "$python" >/dev/null || need python3
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
     fail "needs Python 3.11 to 3.13, found $("$python" -V 2>&1); name one with  make PYTHON=python3.11"
