@@ -10,6 +10,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from secrets import SystemRandom
 from types import TracebackType
 from typing import Self
 
@@ -22,8 +23,11 @@ PASSWORD = "not-in-any-log-7f3a"  # noqa: S105 - for brokers that live as long a
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """One that nobody has. Below those that the kernel gives to connections in the meantime."""
+    while True:
+        port = SystemRandom().randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _program() -> str:

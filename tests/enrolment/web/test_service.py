@@ -146,11 +146,11 @@ def test_what_is_missing_is_named(asker: Asker, fields: dict[str, str], missing:
 
 def test_a_name_is_text_and_never_markup(asker: Asker) -> None:
     asker.to(asker.post("/en/begin"))
-    name = '"><script>alert(1)</script>{{ 7*7 }}'
+    name = '"><script>alert(1)</script>{{ 7777*7777 }}'
     asker.post("/en/agree", name=name)
     assert "<script>alert" not in asker.text
-    assert "49" not in asker.text.partition("<form")[2]
-    assert "{{ 7*7 }}" in asker.text
+    assert "60481729" not in asker.text
+    assert "{{ 7777*7777 }}" in asker.text
 
 
 # ------------------------------------------------------------------------------ sessions
