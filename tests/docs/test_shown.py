@@ -61,6 +61,21 @@ def known(words: list[str]) -> None:
         before = word
 
 
+def dead_links(path: Path) -> list[str]:
+    text = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    return [t for t in targets if t and ":" not in t and not (path.parent / t).exists()]
+
+
+# Those of docs/ are followed by `make docs`, to their headings.
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=page)
+def test_links_beside_the_documentation(path: Path, tmp_path: Path) -> None:
+    assert dead_links(path) == []
+    wrong = tmp_path / "page.md"
+    wrong.write_text("[a](https://example.org) [b](#b)\n```\n[c](c.md)\n```\n[d](d.md#d)\n")
+    assert dead_links(wrong) == ["d.md"]
+
+
 WRONG = ["enrol --colour red", "nosuch", "people sing", "people list --lot"]
 
 
