@@ -8,10 +8,15 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from edge_app.__main__ import app
 from tests.support import ROOT
 
 
@@ -143,6 +148,25 @@ def test_help_shortens_no_option_and_names_no_type_of_a_flag(
     assert "…" not in done.stdout
     for option in ("--help", *(("--install-completion",) if not command else ())):
         assert option in done.stdout
+
+
+def every_command(group: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, group
+    context = typer.Context(group)
+    for name in group.list_commands(context) if hasattr(group, "list_commands") else ():
+        yield from every_command(group.get_command(context, name), (*path, name))
+
+
+def test_help_of_every_command_is_whole() -> None:
+    commands = [*every_command(typer.main.get_command(app), ())]
+    assert ("operator", "publish") in [path for path, _ in commands]
+    for path, command in commands:
+        for parameter in command.params:  # what is in brackets is taken for markup
+            assert "[" not in (getattr(parameter, "help", None) or ""), (path, parameter.name)
+        said = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "80"}).output
+        assert "Usage: " in said, path
+        assert "…" not in said, path
+        assert not re.search(r"<[a-z][^<>\n]*$", said, re.MULTILINE), path
 
 
 def test_a_near_command_is_suggested(tmp_path: Path) -> None:

@@ -39,7 +39,10 @@ account = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(help="Of the account, as it is typed to sign in.")]
-AsRole = Annotated[Role, typer.Option("--role", help="What they are here for.")]
+AsRole = Annotated[
+    Role,
+    typer.Option("--role", help=f"What they are here for: {', '.join(Role)}.", metavar="ROLE"),
+]
 PasswordFile = Annotated[
     Path | None,
     typer.Option(

@@ -50,7 +50,10 @@ def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="SITE/DEVICE, or a name for any other client.")],
     folder: Dir,
-    role: Annotated[Role, typer.Option(help="What it is, and so what it may do.")] = Role.DEVICE,
+    role: Annotated[
+        Role,
+        typer.Option(help=f"What it is, and so what it may do: {', '.join(Role)}.", metavar="ROLE"),
+    ] = Role.DEVICE,
     as_json: AsJson = False,
 ) -> None:
     """Let a client in. Carry the files that are named to it, and delete the key here."""

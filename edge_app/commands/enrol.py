@@ -40,7 +40,10 @@ from edge_app.errors import EnrolmentError
 from edge_app.records import LawfulBasis, Purpose
 
 Name = Annotated[str, typer.Option(help="As the display shall show it.")]
-AgreedPurpose = Annotated[Purpose, typer.Option(help="What the person agrees to.")]
+AgreedPurpose = Annotated[
+    Purpose,
+    typer.Option(help=f"What the person agrees to: {', '.join(Purpose)}.", metavar="PURPOSE"),
+]
 Relation = Annotated[str, typer.Option(help="To the wearer, e.g. colleague.")]
 Representative = Annotated[
     bool,
@@ -50,7 +53,7 @@ Representative = Annotated[
 ]
 Language = Annotated[
     str | None,
-    typer.Option(help="Of notice, hints and receipt: en, de or fr.  [default: the display's]"),
+    typer.Option(help="Of notice, hints and receipt: en, de or fr; default: the display's."),
 ]
 ReceiptFile = Annotated[
     Path | None,

@@ -30,7 +30,7 @@ def enrolment_command(
     ] = None,
     count: Annotated[
         list[int] | None,
-        typer.Option(help="Pictures per person; may be given several times [default: 1 2 3 5]."),
+        typer.Option(help="Pictures per person; may be given several times; default: 1 2 3 5."),
     ] = None,
     pairs: Annotated[
         Path | None, typer.Option(help="fold, left, right, same; for --fold.", metavar="CSV")

@@ -51,7 +51,12 @@ def init(
     context: typer.Context,
     folder: Dir,
     fleet: Annotated[str, typer.Option(help="Its name: a-z, 0-9 and -.")],
-    purpose: Annotated[Purpose, typer.Option(help="The only one its people consent to.")],
+    purpose: Annotated[
+        Purpose,
+        typer.Option(
+            help=f"The only one its people consent to: {', '.join(Purpose)}.", metavar="PURPOSE"
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Make a fleet: keys, an empty gallery, and the two files to hand out.
