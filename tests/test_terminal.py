@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import pty
 import re
@@ -179,3 +180,19 @@ def test_a_replay_says_how_long_it_still_takes(tmp_path: Path, media: Path) -> N
     command += ["--source", str(media / "stranger-1.jpg"), "--output", "json"]
     assert re.search(r"Playing.*?\d+/\d+", shown(command, tmp_path).decode())
     assert "Playing" not in shown([*command[:-2]], tmp_path).decode()
+
+
+def test_alerts_of_a_replay_go_where_standard_output_does(tmp_path: Path, media: Path) -> None:
+    familiar = [sys.executable, "-m", "edge_app", "--home", str(tmp_path / "home")]
+    picture = ["--source", str(media / "enrolled-1.jpg")]
+    enrol = [*familiar, "enrol", "--demo", "--name", "A", "--purpose", "assist", *picture]
+    subprocess.run(enrol, cwd=ROOT, check=True, capture_output=True)
+    run = [*familiar, "run", "--demo", *picture, "--output", "json"]
+    file = tmp_path / "events.jsonl"
+    into_file = ["sh", "-c", f'exec "$@" >{file}', "sh", *run]
+    assert b"specversion" not in shown(into_file, tmp_path)
+    (line,) = file.read_text().splitlines()
+    seen = shown(run, tmp_path).decode()
+    assert re.search(r"Playing.*?\d+/\d+", seen)
+    (event,) = re.findall(r"\{.*\}", seen)
+    assert json.loads(event).keys() == json.loads(line).keys()

@@ -25,6 +25,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from edge_app.adapters.cameras import SourceSpec, parse_source
 from edge_app.adapters.clock import SystemClock
@@ -45,7 +46,7 @@ class PlainConsole(Console):
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
 
     def print(self, *objects: Any, soft_wrap: bool | None = None, **how: Any) -> None:
-        text = all(isinstance(each, str) for each in objects)
+        text = all(isinstance(each, str | Text) for each in objects)
         super().print(*objects, soft_wrap=text if soft_wrap is None else soft_wrap, **how)
 
 
@@ -126,6 +127,7 @@ def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
         console=err,
         transient=True,
+        redirect_stdout=is_watched(sys.stdout),  # above the bar; what is for a file goes there
         disable=quiet or not is_watched(sys.stderr),
     )
     tasks: dict[str, Any] = {}
